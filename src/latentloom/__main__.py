@@ -1,0 +1,7 @@
+"""python -m latentloom"""
+
+import sys
+
+from latentloom.cli import main
+
+sys.exit(main())

@@ -1,0 +1,38 @@
+"""One voice for errors: what came, what was wanted, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class UserError(ValueError):
+    """A mistake in what was asked for; the command prints it without a traceback."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """An error for a name that is not in a registry, with the likely intention.
+
+    >>> print(unknown("term", "tripet", ["triplet", "center"]))
+    no term 'tripet'; did you mean 'triplet'? known: center, triplet
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"no {kind} {name!r}; {hint}known: {', '.join(names)}")
+
+
+def check_labelled(z: Tensor, y: Tensor) -> None:
+    """Refuse anything but points (n, d) with integer labels (n,)."""
+    if z.ndim != 2 or not z.is_floating_point():
+        raise UserError(
+            f"z must be floating (n, d), got {z.dtype} {tuple(z.shape)}; flatten maps with z.flatten(1)"
+        )
+    if y.shape != z.shape[:1] or y.is_floating_point():
+        raise UserError(
+            f"y must be integer ({len(z)},), got {y.dtype} {tuple(y.shape)}; from one-hot, pass y.argmax(1)"
+        )

@@ -1,0 +1,122 @@
+"""What a user can ask for, as typed dataclasses; imports nothing heavy, so that --help is instant.
+
+A recipe is a YAML file of the fields of `Train`; every field can be set from the command line by its
+dotted name, e.g. `--objective.terms.latent_boost.options.beta 0.5`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class Schedule:
+    """A number that moves with progress p in [0, 1], the share of the epochs that are done.
+
+    linear       start + (stop - start) * min(p / until, 1)
+    exponential  stop + (start - stop) * exp(-p / until)
+    step         start while p < until, then stop
+    warmup       start + (stop - start) * (1 - cos(pi * min(p / until, 1))) / 2
+    """
+
+    kind: Literal["linear", "exponential", "step", "warmup"]
+    start: float = 0.0
+    stop: float = 1.0
+    until: float = 1.0  # a share of the epochs, > 0
+    minimum: float | None = None  # the value never falls below
+
+
+# In this order: with float first, `k: 3` would become 3.0.
+Number = bool | int | float | str | Schedule | None
+
+
+@dataclass
+class Term:
+    """A loss in an objective."""
+
+    weight: float | Schedule = 1.0
+    options: dict[str, Number] = field(default_factory=dict)  # keyword arguments of the loss
+    loss: str | None = None  # registered name; the key of the term unless given
+
+
+@dataclass
+class Objective:
+    """Weighted terms.
+
+    With `lam` L the terms that shape the latent space count L * weight, and cross_entropy counts
+    (1 - L) * weight; without it every term counts its own weight.
+    """
+
+    terms: dict[str, Term] = field(default_factory=dict)
+    lam: float | Schedule | None = None
+
+
+@dataclass
+class Data:
+    """Which images, and how they are split and fed."""
+
+    name: str = "digits"  # a name of `latentloom list data`, folder:PATH or npz:PATH
+    root: str | None = None  # folder of the data sets; the variable LATENTLOOM_DATA unless given
+    download: bool = False
+    unverified: bool = False  # accept files whose md5 is not the known one
+    skip_bad: bool = False  # leave out images that do not decode, counting them
+    limit: int | None = None  # use only this many training images, stratified
+    test_limit: int | None = None  # use only this many test images, stratified
+    validation: float = 0.1  # share of the training images, stratified
+    size: int | None = None  # images of a folder are resized and cropped to size x size
+    augment: list[str] = field(default_factory=list)  # of: crop, flip
+    batch: int = 128
+    workers: int = 2  # processes that decode folders; small sets need none
+
+
+@dataclass
+class Model:
+    """Encoder and what hangs on it."""
+
+    encoder: str = "auto"  # a name of `latentloom list encoders`; auto follows the data
+    latent_dim: int | None = None  # a linear projection where it differs from the encoder's own
+    learned_centres: bool = False  # one learned point per class, read by the center loss
+    clusters: int = 1  # per class, for magnet and latent_boost; > 1 runs k-means every epoch
+
+
+@dataclass
+class Training:
+    """How long and how fast."""
+
+    epochs: int = 30
+    lr: float = 1e-3
+    centres_lr: float | None = None  # of learned centres; lr unless given
+    weight_decay: float = 0.0
+    plateau_factor: float = 0.2
+    plateau_patience: int = 10
+    stop_patience: int = 20
+    monitor: str = "accuracy"  # a validation score
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    deterministic: bool = True
+    checkpoint_steps: int | None = None  # also save in mid-epoch, every so many steps
+    keep_latents: int = 5  # every so many epochs; 0 keeps none
+    kept_latents: int = 1000  # validation images whose latents are kept
+    logger: bool = True  # TensorBoard
+
+
+@dataclass
+class Evaluation:
+    """What the card is taken on."""
+
+    split: Literal["validation", "test"] = "test"  # tune on validation; test is looked at once
+    bootstrap: int = 1000  # resamples behind each interval
+    probe_limit: int = 10_000  # training latents that probes are fitted on
+
+
+@dataclass
+class Train:
+    """One run."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    objective: Objective = field(default_factory=Objective)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    seed: int = 0

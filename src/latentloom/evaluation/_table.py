@@ -1,0 +1,115 @@
+"""The registry of scores, and the one wrapper around every score."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from latentloom.checks import UserError, unknown
+from latentloom.values import Direction
+
+PerImage = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class ScoreInfo:
+    """A registered score: what it reads from a `Latent`, and how to read its value."""
+
+    fn: Callable[..., Tensor]
+    better: Direction
+    low: float  # ends of the range
+    high: float
+    reads: tuple[str, ...]  # tensors it needs
+    title: str  # first line of its docstring
+    degenerate: str  # what it is where there is nothing to compare
+    per_image: PerImage | None  # (n,) values whose mean it is, where it is one; nan where unlabelled
+
+    @property
+    def worst(self) -> float:
+        """The end of the range that is not wanted."""
+        return self.low if self.better == "higher" else self.high
+
+
+SCORES: dict[str, ScoreInfo] = {}
+
+
+def score(
+    *, better: Direction, low: float, high: float, per_image: PerImage | None = None
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a function of tensors as a score, with its direction and its range.
+
+    The wrapper leaves out unlabelled rows, works in float64 without gradient, and answers for the
+    function where there is no row (the worst end of the range) or one that is not finite (nan).
+    """
+
+    def register(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        if fn.__name__ in SCORES:
+            raise ValueError(f"two scores are called {fn.__name__!r}; rename one")
+
+        @functools.wraps(fn)
+        def call(*tensors: Tensor, **options: object) -> Tensor:
+            rows = labelled_rows(*tensors)
+            if len(rows[0]) == 0:
+                return rows[0].new_tensor(info.worst)
+            if not rows[0].isfinite().all():
+                return rows[0].new_tensor(math.nan)
+            return fn(*rows, **options)
+
+        info = SCORES[fn.__name__] = _described(call, better, low, high, per_image)
+        return call
+
+    return register
+
+
+def find_score(name: str) -> ScoreInfo:
+    """The registered score of that name."""
+    if name not in SCORES:
+        raise unknown("score", name, SCORES)
+    return SCORES[name]
+
+
+def labelled_rows(points: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Rows that have a label, the first tensor in float64; all rows where no labels are given.
+
+    Distances between near points do not survive the cancellation in float32, and a score is taken
+    rarely enough to afford better. A device without float64 hands over to the CPU.
+    """
+    if points.ndim != 2 or not points.is_floating_point():
+        raise UserError(
+            f"a score reads floating (n, d) or (n, C), got {points.dtype} {tuple(points.shape)}; "
+            "flatten maps with flatten(1)"
+        )
+    device = "cpu" if points.device.type == "mps" else points.device
+    exact = points.detach().to(device, torch.float64)
+    if y is None:
+        return (exact,)
+    if y.shape != points.shape[:1] or y.is_floating_point():
+        raise UserError(
+            f"y must be integer ({len(points)},), got {y.dtype} {tuple(y.shape)}; "
+            "from one-hot, pass y.argmax(1)"
+        )
+    y = y.to(device, torch.int64)
+    return exact[y >= 0], y[y >= 0]
+
+
+def _described(
+    fn: Callable[..., Tensor], better: Direction, low: float, high: float, per_image: PerImage | None
+) -> ScoreInfo:
+    paragraphs = (inspect.getdoc(fn) or "").split("\n\n")
+    positional = [p for p in inspect.signature(fn).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    return ScoreInfo(
+        fn=fn,
+        better=better,
+        low=low,
+        high=high,
+        reads=tuple(p.name for p in positional),
+        title=paragraphs[0].rstrip("."),
+        degenerate=next((" ".join(p[12:].split()) for p in paragraphs if p.startswith("Degenerate: ")), ""),
+        per_image=per_image,
+    )

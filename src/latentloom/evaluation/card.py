@@ -1,0 +1,146 @@
+"""The card: every score of a latent space over a split, with all that is needed to read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentloom.evaluation._table import SCORES, ScoreInfo
+from latentloom.evaluation.classification import macro_f1_of
+from latentloom.evaluation.nearest import nearest_centre_predictions
+from latentloom.evaluation.probes import knn_predictions, linear_predictions, stratified_rows
+from latentloom.evaluation.statistics import Interval, bootstrap_interval, bootstrap_interval_of
+from latentloom.values import Card, Finding, Latent
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+
+# Accuracies of classifiers that are fitted on training latents: what predicts, and how to say it.
+PROBES: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], str]] = {
+    "knn_accuracy": (knn_predictions, "accuracy of a vote of the 5 nearest training latents"),
+    "linear_probe_accuracy": (
+        linear_predictions,
+        "accuracy of logistic regression on standardised training latents",
+    ),
+    "nearest_centre_accuracy": (
+        nearest_centre_predictions,
+        "accuracy of the nearest class mean of training latents",
+    ),
+}
+
+
+def take_card(
+    latent: Latent,
+    train: Latent | None,
+    *,
+    split: str,
+    bootstrap: int = 1000,
+    probe_limit: int = 10_000,
+    seed: int = 0,
+) -> Card:
+    """Every score that the latent has the tensors for, and the accuracy of probes.
+
+    Args:
+        latent: a whole split, with z (n, d), y (n,) and, where there is a linear head, logits (n, C).
+        train: the training split, for the probes; None leaves them out.
+        split: its name.
+        bootstrap: resamples of the images behind each interval; 0 gives no intervals.
+        probe_limit: training latents that probes are fitted on at the most, stratified.
+        seed: of the resampling and of the choice of training latents.
+    """
+    draw = _Bootstrap(bootstrap, seed)
+    found = {
+        name: _finding(info, latent, split, draw)
+        for name, info in SCORES.items()
+        if all(key in latent for key in info.reads)
+    }
+    if train is not None and (train.y >= 0).any() and (latent.y >= 0).any():
+        chosen = stratified_rows(train.y, probe_limit, seed)
+        found |= _probed(latent, train.z[chosen], train.y[chosen], split, draw)
+    return Card(split, len(latent.z), found)
+
+
+def card_table(card: Card) -> str:
+    """The card as aligned text, at most 80 columns wide; an arrow points to the better side."""
+    lines = [("score", "value", "95 % interval", "better", "range")]
+    for name, finding in card.findings.items():
+        interval = " to ".join(map(_number, finding.interval)) if finding.interval else "–"
+        ends = f"{finding.low:g} to {finding.high:g}"
+        lines.append((name, _number(finding.value), interval, ARROWS[finding.better], ends))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = ["  ".join(map(_placed, "<>><<", line, widths)).rstrip() for line in lines]
+    return "\n".join([f"{card.split}: {card.images:,} images", *aligned])
+
+
+def _number(value: float) -> str:
+    """4 decimals below 10, one less for each power of ten, at least 1."""
+    size = abs(value)
+    return f"{value:.{max(1, 4 - int(math.log10(size))) if 10 <= size < math.inf else 4}f}"
+
+
+def _placed(side: str, text: str, width: int) -> str:
+    return f"{text:{side}{width}}"
+
+
+@dataclass(frozen=True)
+class _Bootstrap:
+    """Intervals from resampled images."""
+
+    resamples: int
+    seed: int
+
+    def mean(self, values: Tensor) -> Interval | None:
+        """Of the mean of per-image values; None where there is nothing to resample."""
+        if not self.resamples or len(values) < 2 or not values.isfinite().all():
+            return None
+        return bootstrap_interval(values.cpu().numpy(), self.resamples, self.seed)
+
+    def macro_f1(self, logits: Tensor, y: Tensor) -> Interval | None:
+        """Of macro-F1; an image is drawn with what was predicted for it."""
+        if not self.resamples or len(y) < 2 or not logits.isfinite().all():
+            return None
+        pairs = (logits.argmax(1).cpu().numpy(), y.cpu().numpy())
+        return bootstrap_interval_of(_macro_f1, *pairs, resamples=self.resamples, seed=self.seed)
+
+    def protocol(self, said: str, images: int, split: str, interval: Interval | None) -> str:
+        """What was measured, on what, and how the interval came about."""
+        how = f"; interval: {self.resamples} resamples of the images, the latent space held fixed"
+        return f"{said}; {images:,} images of {split}{how if interval else ''}"
+
+
+def _macro_f1(predicted: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    drawn = (torch.from_numpy(np.moveaxis(labels, axis, -1)) for labels in (predicted, y))
+    return macro_f1_of(*drawn).numpy()
+
+
+def _finding(info: ScoreInfo, latent: Latent, split: str, draw: _Bootstrap) -> Finding:
+    tensors = [latent[name] for name in info.reads]
+    counted = latent.y >= 0 if "y" in info.reads else torch.ones_like(latent.y, dtype=torch.bool)
+    if info.per_image and counted.any():
+        values = info.per_image(*tensors)[counted]
+        value, interval = values.mean(), draw.mean(values)  # not measured again for the mean
+    else:
+        value, interval = info.fn(*tensors), None
+    if info is SCORES["macro_f1"]:
+        interval = draw.macro_f1(*(tensor[counted] for tensor in tensors))
+    protocol = draw.protocol(info.title, int(counted.sum()), split, interval)
+    return Finding(value.item(), info.better, info.low, info.high, protocol, interval)
+
+
+def _probed(
+    latent: Latent, train_z: Tensor, train_y: Tensor, split: str, draw: _Bootstrap
+) -> dict[str, Finding]:
+    counted = latent.y >= 0
+    z, y = latent.z[counted], latent.y[counted]
+    finite = z.isfinite().all() and train_z.isfinite().all()
+    found = {}
+    for name, (predict, said) in PROBES.items():
+        right = (predict(train_z, train_y, z) == y).double() if finite else y * torch.nan
+        interval = draw.mean(right)
+        protocol = draw.protocol(f"{said} ({len(train_y):,} of them)", len(y), split, interval)
+        found[name] = Finding(right.mean().item(), "higher", 0.0, 1.0, protocol, interval)
+    return found

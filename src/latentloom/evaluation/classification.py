@@ -1,0 +1,90 @@
+"""Scores of the linear head: how often right, and how well it knows."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from latentloom.evaluation._table import labelled_rows, score
+
+
+def correct(logits: Tensor, y: Tensor) -> Tensor:
+    """1 where the largest logit is at the class, else 0, (n,) float64; nan for unlabelled images.
+
+    nan for all where a labelled row of logits is not finite.
+    """
+    values = torch.full(y.shape, math.nan, dtype=torch.float64, device=y.device)
+    rows, labels = labelled_rows(logits, y)
+    if rows.isfinite().all():
+        values[y >= 0] = (rows.argmax(1) == labels).to(y.device, torch.float64)
+    return values
+
+
+@score(better="higher", low=0.0, high=1.0, per_image=correct)
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    """Share of images whose largest logit is at their class.
+
+    mean over i of [argmax(logits[i]) == y[i]]
+
+    Degenerate: of logits that are equal the first counts as the largest.
+    """
+    return correct(logits, y).mean()
+
+
+@score(better="higher", low=0.0, high=1.0, per_image=correct)
+def micro_f1(logits: Tensor, y: Tensor) -> Tensor:
+    """F1 of all classes taken together; with one label per image it equals accuracy.
+
+    2 TP / (2 TP + FP + FN), each summed over the classes.
+
+    Degenerate: of logits that are equal the first counts as the largest.
+    """
+    hits, predicted, actual = _tallies(logits.argmax(1), y)
+    return 2 * hits.sum() / (predicted + actual).sum()
+
+
+@score(better="higher", low=0.0, high=1.0)
+def macro_f1(logits: Tensor, y: Tensor) -> Tensor:
+    """F1 of each class, averaged: small classes count as much as large ones.
+
+    mean over classes j of 2 TP[j] / (2 TP[j] + FP[j] + FN[j])
+
+    Degenerate: classes that are neither in y nor predicted are left out.
+    """
+    return macro_f1_of(logits.argmax(1), y)
+
+
+def macro_f1_of(predicted: Tensor, y: Tensor) -> Tensor:
+    """Macro-F1 of predicted classes (..., n) against y of the same shape, (...); see `macro_f1`."""
+    hits, predictions, actual = _tallies(predicted, y)
+    present = (predictions + actual) > 0
+    return (2 * hits / (predictions + actual).clamp_min(1)).sum(-1) / present.sum(-1)
+
+
+@score(better="lower", low=0.0, high=1.0)
+def calibration_error(logits: Tensor, y: Tensor, *, bins: int = 15) -> Tensor:
+    """Expected calibration error: how far confidence is from accuracy.
+
+    sum over bins b of |B[b]| / n * |accuracy(B[b]) - confidence(B[b])|, the images binned by their
+    largest softmax probability into (0, 1/bins], .., (1 - 1/bins, 1].
+
+    Degenerate: empty bins count nothing. It has no interval: resampling moves it up, not only about.
+
+    Paper: Naeini et al. 2015, Obtaining well calibrated probabilities, AAAI; with 15 bins Guo et al. 2017,
+    arXiv:1706.04599.
+    """
+    confidence, predicted = logits.softmax(1).max(1)
+    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gaps = (predicted == y).to(logits.dtype) - confidence
+    return logits.new_zeros(bins).index_add(0, bin_of, gaps).abs().sum() / len(y)
+
+
+def _tallies(predicted: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How often each class is predicted rightly, predicted, and there: (..., C) float64 each."""
+    classes = int(torch.maximum(predicted.max(), y.max())) + 1
+    none = torch.zeros(*y.shape[:-1], classes, dtype=torch.float64, device=y.device)
+    one = torch.ones_like(y, dtype=torch.float64)
+    hits = none.scatter_add(-1, y, (predicted == y).to(torch.float64))
+    return hits, none.scatter_add(-1, predicted, one), none.scatter_add(-1, y, one)

@@ -1,0 +1,217 @@
+"""Scores of the shape of a latent space: how tight, how far apart, in how many dimensions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from latentloom.evaluation._table import labelled_rows, score
+from latentloom.evaluation.nearest import class_centres
+
+BLOCK = 2**21  # distances held at a time, 16 MiB
+RESOLVED = 1e-3  # of a point's distance from the origin; below it a product of coordinates cancels too much
+
+
+def silhouette_samples(z: Tensor, y: Tensor) -> Tensor:
+    """The silhouette of each point, (n,) float64; nan for unlabelled points.
+
+    With own the mean distance to the other points of its class, and other the least, over the other
+    classes, of the mean distances to their points, a point has
+
+        (other - own) / max(own, other)
+
+    Euclidean and exact. All n^2 distances are computed, 16 MiB of them at a time.
+
+    Degenerate: 0 for the only point of a class, and where own and other are both 0; -1 where there is
+    one class; nan for all where a labelled point is not finite.
+    """
+    values = torch.full(y.shape, math.nan, dtype=torch.float64, device=z.device)
+    points, labels = labelled_rows(z, y)
+    if len(points) and points.isfinite().all():
+        order = labels.argsort(stable=True)
+        counts = labels.bincount()
+        sorted_values = _silhouettes(_unit_scale(points[order]), counts[counts > 0])
+        values[y >= 0] = torch.empty_like(sorted_values).index_copy(0, order, sorted_values).to(z.device)
+    return values
+
+
+@score(better="higher", low=-1.0, high=1.0, per_image=silhouette_samples)
+def silhouette(z: Tensor, y: Tensor) -> Tensor:
+    """Mean silhouette: are points nearer to their own class than to the next one.
+
+    The mean over points of (other - own) / max(own, other); see `silhouette_samples`. Equals
+    `sklearn.metrics.silhouette_score`, which refuses one class and a class for every point.
+
+    Degenerate: -1 where there is one class, nothing being apart; a point that is alone in its class,
+    or in one place with its own and the next class, counts 0, so all points in one place score 0.
+
+    Paper: Rousseeuw 1987, Silhouettes, J. Comput. Appl. Math. 20.
+    """
+    return silhouette_samples(z, y).mean()
+
+
+@score(better="lower", low=0.0, high=math.inf)
+def cluster_size(z: Tensor, y: Tensor) -> Tensor:
+    """Median distance of points to the mean of their class.
+
+    median over i of |z[i] - g[y[i]]|, in units of z, with g[j] the mean of class j on the same split.
+
+    Degenerate: 0 where every class is one point, and also where all points are one: read it with
+    `centre_distance`, or take `size_to_distance`.
+    """
+    _, centres, row = class_centres(_centred(z), y)
+    distances = _lengths(_centred(z) - centres[row]).sort().values
+    return distances[[(len(z) - 1) // 2, len(z) // 2]].mean()
+
+
+@score(better="higher", low=0.0, high=math.inf)
+def centre_distance(z: Tensor, y: Tensor) -> Tensor:
+    """Mean distance of class means to their common mean.
+
+    mean over classes j of |g[j] - mean(g)|, in units of z; every class counts the same.
+
+    Degenerate: 0 where there is one class, or all class means are in one place.
+    """
+    _, centres, _ = class_centres(_centred(z), y)
+    return _lengths(centres - centres.mean(0)).mean()
+
+
+@score(better="lower", low=0.0, high=math.inf)
+def size_to_distance(z: Tensor, y: Tensor) -> Tensor:
+    """Cluster size over centre distance; below 1 classes are tighter than they are apart.
+
+    cluster_size / centre_distance, whatever the scale of z.
+
+    Degenerate: inf where there is one class, or all class means are in one place.
+    """
+    return _ratio(cluster_size(z, y), centre_distance(z, y))
+
+
+@score(better="lower", low=0.0, high=math.inf)
+def scatter_ratio(z: Tensor, y: Tensor) -> Tensor:
+    """Squared spread inside classes over squared spread between class means.
+
+    sum over i of |z[i] - g[y[i]]|^2 / sum over i of |g[y[i]] - mean(z)|^2
+
+    Degenerate: inf where there is one class, or all class means are in one place.
+    """
+    return _ratio(*scatter(z, y))
+
+
+@score(better="higher", low=1.0, high=math.inf)
+def effective_rank(z: Tensor) -> Tensor:
+    """Number of dimensions that the points use: exp of the entropy of their variances.
+
+    exp(-sum over k of p[k] log p[k]), p the eigenvalues of the covariance divided by their sum. At most
+    d, reached where all directions vary alike. Labels play no part. Classes drawn to one point each
+    leave C - 1 dimensions, so less is not always worse: it warns of a collapse.
+
+    Degenerate: 1 where the points are on a line, or in one place.
+
+    Paper: Roy and Vetterli 2007, The effective rank, EUSIPCO; there of singular values, here of
+    their squares, the variances.
+    """
+    variances = principal_variances(z)
+    shares = variances / variances.sum().clamp_min(torch.finfo(z.dtype).tiny)
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp().clamp_min(1.0)
+
+
+@score(better="higher", low=0.0, high=math.inf)
+def components(z: Tensor) -> Tensor:
+    """Number of principal components that hold 95 % of the variance.
+
+    The least k with (v[1] + .. + v[k]) >= 0.95 sum(v), v the eigenvalues of the covariance in falling
+    order. Labels play no part.
+
+    Degenerate: 0 where all points are in one place.
+    """
+    variances = principal_variances(z)
+    before = variances.cumsum(0) - variances
+    return (before < 0.95 * variances.sum()).sum().to(z.dtype)
+
+
+def scatter(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of squares within classes and between class means; they add up to that of the points."""
+    z = _centred(z)
+    _, centres, row = class_centres(z, y)
+    return (z - centres[row]).square().sum(), (centres[row] - z.mean(0)).square().sum()
+
+
+def principal_variances(z: Tensor) -> Tensor:
+    """Eigenvalues of the covariance of finite points, falling, (min(n, d),)."""
+    z = _centred(z)
+    z = z - z.mean(0)
+    gram = z.T @ z if z.shape[1] <= len(z) else z @ z.T
+    rising: Tensor = torch.linalg.eigvalsh(gram / len(z))
+    return rising.flip(0).clamp_min(0.0)
+
+
+def _centred(z: Tensor) -> Tensor:
+    """The points about their median: a constant column becomes exactly 0, which about a mean it may not."""
+    return z - z.median(0).values
+
+
+def _lengths(z: Tensor) -> Tensor:
+    return z.square().sum(1).sqrt()
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    return torch.where(below > 0, above / below, math.inf)
+
+
+def _unit_scale(z: Tensor) -> Tensor:
+    """The points about their median and at most 1 in size, so that no square overflows."""
+    z = _centred(z)
+    return z / z.abs().amax().clamp_min(torch.finfo(z.dtype).tiny)
+
+
+def _silhouettes(z: Tensor, counts: Tensor) -> Tensor:
+    """Silhouettes of points that are sorted by class, (n,); counts are the sizes of the classes."""
+    if len(counts) < 2:
+        return z.new_full((len(z),), -1.0)
+    row = torch.arange(len(counts), device=z.device).repeat_interleave(counts)
+    own, other = _own_and_other(_class_sums(z, row, len(counts)), row, counts)
+    lost = (torch.maximum(own, other) < RESOLVED * _lengths(z)).nonzero()[:, 0]
+    for few in torch.split(lost, max(1, BLOCK // len(z))):  # many far points in one place: measured directly
+        distances = torch.cdist(z[few], z, compute_mode="donot_use_mm_for_euclid_dist")
+        own[few], other[few] = _own_and_other(_sums(distances, counts), row[few], counts)
+    larger = torch.maximum(own, other)
+    defined = (larger > 0) & (counts[row] > 1)
+    return torch.where(defined, (other - own) / larger, 0.0)
+
+
+def _class_sums(z: Tensor, row: Tensor, classes: int) -> Tensor:
+    """Summed distances from each point to each class, (n, C); every pair is measured once."""
+    squares = z.square().sum(1)
+    sums = z.new_zeros(len(z), classes)
+    blocks = torch.split(torch.arange(len(z), device=z.device), math.isqrt(BLOCK))
+    for k, a in enumerate(blocks):
+        for b in blocks[k:]:
+            distances = torch.addmm(squares[b], z[a], z[b].T, alpha=-2.0)
+            distances.add_(squares[a, None]).clamp_min_(0.0).sqrt_()
+            if a is b:
+                distances.fill_diagonal_(0.0)
+            else:
+                _add(sums, b, row[a], distances.T)
+            _add(sums, a, row[b], distances)
+    return sums
+
+
+def _add(sums: Tensor, points: Tensor, row: Tensor, distances: Tensor) -> None:
+    present, counts = torch.unique_consecutive(row, return_counts=True)
+    sums[points[0] : points[-1] + 1, present[0] : present[-1] + 1] += _sums(distances, counts)
+
+
+def _sums(distances: Tensor, counts: Tensor) -> Tensor:
+    """Row sums of (m, n) over columns that are sorted by class, (m, C)."""
+    return torch.stack([part.sum(1) for part in torch.split(distances, counts.tolist(), dim=1)], dim=1)
+
+
+def _own_and_other(sums: Tensor, row: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean distance to the rest of the own class, and the least mean distance to another."""
+    own = sums.gather(1, row[:, None])[:, 0] / (counts[row] - 1).clamp_min(1)
+    other = (sums / counts).scatter(1, row[:, None], math.inf).amin(1)
+    return own, other

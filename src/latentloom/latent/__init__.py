@@ -1,0 +1,1 @@
+"""What is true of points with classes: distances, groups, principal directions."""

@@ -1,0 +1,47 @@
+"""Distances and means, with a gradient that is right at the bad points."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances between the rows of a (n, d) and of b (m, d): (n, m), >= 0.
+
+    >>> squared_distances(torch.tensor([[0., 0.]]), torch.tensor([[3., 4.], [0., 1.]]))
+    tensor([[25.,  1.]])
+    """
+    # |a|^2 - 2ab + |b|^2 loses digits when points lie far from the origin, so the origin goes to them.
+    origin = a.detach().mean(0)
+    a, b = a - origin, b - origin
+    squared = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * (a @ b.mT)
+    return squared.clamp_min(0)
+
+
+def root(squared: Tensor) -> Tensor:
+    """Square root with gradient 0, not infinite, at 0.
+
+    >>> root(torch.tensor([9., 0.]))
+    tensor([3., 0.])
+    """
+    apart = squared != 0  # true of nan, which must be seen
+    return torch.where(apart, squared, 1.0).sqrt() * apart
+
+
+def unit(z: Tensor) -> Tensor:
+    """Rows scaled to length 1; rows of length 0 stay 0."""
+    return torch.nn.functional.normalize(z, dim=1)
+
+
+def masked_mean(values: Tensor, keep: Tensor) -> Tensor:
+    """Mean over the kept entries; 0, still attached to the graph, when none is kept."""
+    return torch.where(keep, values, 0.0).sum() / keep.sum().clamp_min(1)
+
+
+def masked_logsumexp(values: Tensor, keep: Tensor) -> Tensor:
+    """log sum exp over the kept columns of each row, (n,); 0 for rows where none is kept."""
+    some = keep.any(1)
+    # A row of -inf alone has no gradient that is a number, so an empty row is filled before and set after.
+    filled = torch.where(keep, values, -torch.inf).masked_fill(~some[:, None], 0.0)
+    return torch.where(some, filled.logsumexp(1), 0.0)

@@ -1,0 +1,161 @@
+"""Losses that compare points with points: contrastive, triplet, N-pair."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from latentloom.checks import check_labelled, unknown
+from latentloom.latent.geometry import masked_logsumexp, masked_mean, root, squared_distances, unit
+from latentloom.latent.pairs import negative_pairs, positive_pairs, same_class
+from latentloom.losses._table import term
+
+Variant = Literal["paper", "pml"]
+
+
+@term
+def contrastive(
+    z: Tensor, y: Tensor, *, margin: float = 1.0, power: float = 2, variant: Variant = "paper"
+) -> Tensor:
+    """Pull together what is of one class, push the rest apart up to a margin.
+
+    With d the Euclidean distance of a pair and s = 1 for one class, 0 for two:
+
+        paper   1/(2P) sum over the P unordered pairs of  s d^power + (1 - s) max(0, margin - d)^power
+        pml     mean of d over pairs of one class + mean of max(0, margin - d) over pairs of two,
+                each over its non-zero entries, z scaled to length 1; `power` is not used
+
+    Args:
+        z: points, (n, d), floating.
+        y: classes, (n,), integer; -1 is unlabelled.
+        margin: in units of z (paper) or of the unit sphere (pml).
+        power: 2 as in Hadsell et al. 2006; 1 is the form of Safir 2022.
+        variant: as above; pml is what pytorch-metric-learning computes by default.
+
+    Returns:
+        A scalar >= 0; 0 without a pair.
+
+    Paper: Latent Boost, arXiv:2412.08515, Eq. 1, there with margin 1 and power 2.
+    """
+    check_labelled(z, y)
+    _check_variant(variant)
+    if len(z) == 0:
+        return z.sum()
+    distance = root(squared_distances(*[unit(z) if variant == "pml" else z] * 2))
+    positive, negative = positive_pairs(y), negative_pairs(y)
+    gap = (margin - distance).clamp_min(0)
+    if variant == "pml":
+        return masked_mean(distance, positive & (distance != 0)) + masked_mean(gap, negative & (gap != 0))
+    return masked_mean(torch.where(positive, distance**power, gap**power), positive | negative) / 2
+
+
+@term
+def triplet(
+    z: Tensor,
+    y: Tensor,
+    *,
+    margin: float = 0.05,
+    variant: Variant = "paper",
+    over: Literal["all", "nonzero"] | None = None,
+) -> Tensor:
+    """Keep each point nearer to its own class than to any other, by a margin; all triplets, exactly.
+
+    Over all i, j, k with y[i] == y[j], i != j and y[i] != y[k], the mean of
+
+        max(0, |z[i] - z[j]| - |z[i] - z[k]| + margin)
+
+    in O(n^2 log n) time and O(n^2) memory: the sum is linear in the distances, and how often each of
+    them counts is found by sorting.
+
+    Args:
+        z: points, (n, d), floating.
+        y: classes, (n,), integer; -1 is unlabelled.
+        margin: in units of z (paper) or of the unit sphere (pml).
+        variant: paper takes z as it is; pml scales it to length 1, as pytorch-metric-learning does.
+        over: mean over all triplets (default of paper) or over those that are not 0 (default of pml).
+
+    Returns:
+        A scalar >= 0; 0 without a triplet.
+
+    Paper: Latent Boost, arXiv:2412.08515, Eq. 2, there with margin 0.05.
+    """
+    check_labelled(z, y)
+    _check_variant(variant)
+    if len(z) == 0:
+        return z.sum()
+    points = unit(z) if variant == "pml" else z
+    distance = root(squared_distances(points, points))
+    positive, negative = positive_pairs(y), negative_pairs(y)
+    nearer, farther = _violations(distance.detach(), positive, negative, margin)
+    # `distance + margin` of each positive counts once for each negative that is nearer, and the
+    # negative's own distance is taken off once for each such positive.
+    pull = torch.where(positive, nearer * (distance + margin), 0.0).sum()
+    push = torch.where(negative, farther * distance, 0.0).sum()
+    every = over or ("all" if variant == "paper" else "nonzero")
+    if every == "all":
+        count = (positive.sum(1, dtype=z.dtype) * negative.sum(1)).sum()
+    else:
+        count = torch.where(positive, nearer, 0.0).sum()
+    return (pull - push) / count.clamp_min(1)
+
+
+@torch.no_grad()
+def _violations(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """For each (anchor, positive) the negatives nearer than distance + margin, and for each (anchor,
+    negative) the positives whose distance + margin exceeds its own: (n, n) each, in distance's type."""
+    reach = distance + margin
+    negatives = torch.where(negative, distance, torch.inf).sort(1).values
+    positives = torch.where(positive, reach, -torch.inf).sort(1).values
+    nearer = torch.searchsorted(negatives, reach, out_int32=True)
+    farther = len(distance) - torch.searchsorted(positives, distance, right=True, out_int32=True)
+    return nearer.to(distance.dtype), farther.to(distance.dtype)
+
+
+@term
+def n_pair(z: Tensor, y: Tensor, *, variant: Variant = "paper") -> Tensor:
+    """Tell one positive of each class from the positives of all other classes in the batch.
+
+    The anchor a_i of a class is its first row in the batch, the positive p_i its second. Over the M
+    classes with at least two rows,
+
+        1/M sum_i log(1 + sum_{j != i} exp(a_i . p_j - a_i . p_i))
+
+    Args:
+        z: points, (n, d), floating.
+        y: classes, (n,), integer; -1 is unlabelled.
+        variant: paper takes z as it is (Sohn 2016 without the penalty on its norm); pml scales it to
+            length 1, as pytorch-metric-learning does, which draws the pair at random.
+
+    Returns:
+        A scalar >= 0; 0 with fewer than two such classes.
+
+    Paper: Latent Boost, arXiv:2412.08515, Eq. 3, whose negative index is a slip: each j has its own.
+    """
+    check_labelled(z, y)
+    _check_variant(variant)
+    if len(z) < 2:
+        return z.sum() * 0
+    anchor, positive, real = _pair_per_class(y)
+    points = unit(z) if variant == "pml" else z
+    logits = points[anchor] @ points[positive].mT  # (m, m)
+    each = masked_logsumexp(logits, real.expand(len(real), -1)) - logits.diagonal()
+    return masked_mean(each, real & (real.sum() > 1))
+
+
+@torch.no_grad()
+def _pair_per_class(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """First and second row of each class that has two, and which of these n // 2 places are real."""
+    same = same_class(y)
+    before = same.tril(-1).sum(1)
+    is_anchor = (before == 0) & (same.sum(1) > 1)
+    # A class with a pair takes two rows of the batch, so the anchors are among the first n // 2.
+    anchor = is_anchor.to(torch.uint8).argsort(descending=True, stable=True)[: len(y) // 2]
+    second = same[anchor] & (before == 1)
+    return anchor, second.int().argmax(1), is_anchor[anchor]
+
+
+def _check_variant(variant: str) -> None:
+    if variant not in ("paper", "pml"):
+        raise unknown("variant", variant, ["paper", "pml"])

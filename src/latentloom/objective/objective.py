@@ -1,0 +1,154 @@
+"""Terms x weighting: one differentiable number, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentloom.checks import UserError, unknown
+from latentloom.config import Objective as ObjectiveConfig
+from latentloom.config import Schedule, Term
+from latentloom.latent.pairs import groups, positive_pairs
+from latentloom.losses import TermInfo, find_term
+from latentloom.objective.schedules import at
+from latentloom.values import Breakdown, Latent
+
+CLASSIFICATION = "cross_entropy"  # the term that `lam` sets against all others
+
+
+class Objective(nn.Module):
+    """total = sum over terms of weight(progress) * term(latent).
+
+    Args:
+        terms: name -> weight, or name -> `Term` with options. A name is that of a registered loss
+            unless the `Term` says which.
+        lam: L in [0, 1] or a schedule of it: cross_entropy then counts (1 - L) * weight, all other
+            terms count L * weight (Latent Boost, arXiv:2412.08515, Eq. 5).
+
+    A term whose weight is 0 is not evaluated.
+
+    >>> Objective({"cross_entropy": 1.0, "triplet": Term(0.5, {"margin": 0.2})}).weights(0.0)
+    {'cross_entropy': 1.0, 'triplet': 0.5}
+    """
+
+    def __init__(
+        self, terms: Mapping[str, float | Schedule | Term], lam: float | Schedule | None = None
+    ) -> None:
+        super().__init__()
+        self.terms = {n: t if isinstance(t, Term) else Term(weight=t) for n, t in terms.items()}
+        self.lam = lam
+        self._infos = {name: _checked(name, term) for name, term in self.terms.items()}
+        if not terms:
+            raise UserError("an objective needs at least one term; known: latentloom list terms")
+        if lam is not None:
+            self._check_lam()
+
+    @classmethod
+    def from_config(cls, config: ObjectiveConfig) -> Objective:
+        """The objective that a recipe describes."""
+        return cls(config.terms, config.lam)
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """Effective weight of each term at `progress` in [0, 1]."""
+        own = {name: _as_float(at(term.weight, progress)) for name, term in self.terms.items()}
+        if self.lam is None:
+            return own
+        lam = _as_float(at(self.lam, progress))
+        return {name: w * ((1 - lam) if self._classifies(name) else lam) for name, w in own.items()}
+
+    def forward(self, latent: Latent, progress: float = 0.0) -> Breakdown:
+        """Evaluate every term on one batch.
+
+        Args:
+            latent: with samples["y"]; labels -1 are unlabelled.
+            progress: share of the training that is done, in [0, 1]; drives the schedules.
+        """
+        weights = self.weights(progress)
+        options = {name: self._options(name, progress) for name in self.terms}
+        parts = {
+            name: weight * self._evaluate(name, latent, options[name])
+            for name, weight in weights.items()
+            if weight != 0
+        }
+        nothing = latent.z[:0].sum()  # 0 with the graph kept; z.sum() * 0 is nan where the sum is infinite
+        total = sum(parts.values(), nothing)
+        return Breakdown(
+            total=total,
+            parts={name: part.detach() for name, part in parts.items()},
+            weights=weights,
+            options=self.moving_options(progress),
+            counts=batch_counts(latent.y),
+        )
+
+    def _options(self, name: str, progress: float) -> dict[str, Any]:
+        return {key: at(value, progress) for key, value in self.terms[name].options.items()}
+
+    def moving_options(self, progress: float) -> dict[str, float]:
+        """Options that have a schedule, as "term.option", at `progress`."""
+        return {
+            f"{name}.{key}": _as_float(at(value, progress))
+            for name, term in self.terms.items()
+            for key, value in term.options.items()
+            if isinstance(value, Schedule)
+        }
+
+    def _evaluate(self, name: str, latent: Latent, options: Mapping[str, Any]) -> Tensor:
+        info = self._infos[name]
+        if missing := [key for key in info.reads if key not in latent]:
+            have = ", ".join([*latent.samples, *latent.shared])
+            raise UserError(f"term {name!r} reads {missing[0]!r}, but the latent holds only {have}")
+        tensors = [latent[key] for key in info.reads]
+        more = [latent.get(key) for key in info.may_read]
+        try:
+            return info.fn(*tensors, *more, **options)
+        except (ValueError, TypeError, RuntimeError) as error:
+            error.add_note(f"in loss term {name} with options {dict(options)}")
+            raise
+
+    def _classifies(self, name: str) -> bool:
+        return (self.terms[name].loss or name) == CLASSIFICATION
+
+    def _check_lam(self) -> None:
+        for progress in (0.0, 1.0):  # a schedule never turns, so that its ends bound it
+            lam = _as_float(at(self.lam, progress))
+            if not 0 <= lam <= 1:
+                raise UserError(
+                    f"lambda must lie in [0, 1], got {lam} at progress {progress}; "
+                    "0 is cross-entropy alone, set it with --objective.lam"
+                )
+        if not any(map(self._classifies, self.terms)):
+            raise UserError("lambda weighs cross_entropy against the other terms; add cross_entropy")
+
+
+def batch_counts(y: Tensor) -> dict[str, Tensor]:
+    """Labelled rows, classes, positive pairs and classes of one row in a batch; on its device."""
+    y = y if len(y) else y.new_full((1,), -1)  # an empty batch counts as one unlabelled row: nothing
+    found = groups(y)
+    return {
+        "labelled": found.labelled.sum(),
+        "classes": found.stands.sum(),
+        "positive_pairs": positive_pairs(y).sum() // 2,
+        "singletons": (found.size == 1).sum(),
+    }
+
+
+def not_finite(breakdown: Breakdown) -> list[str]:
+    """Names of the terms whose value is nan or infinite."""
+    return [name for name, part in breakdown.parts.items() if not torch.isfinite(part).all()]
+
+
+def _checked(name: str, term: Term) -> TermInfo:
+    info = find_term(term.loss or name)
+    for option in term.options:
+        if option not in info.options:
+            raise unknown(f"option of {name}", option, info.options)
+    for number in (term.weight, *term.options.values()):
+        at(number, 0.0)  # an impossible schedule is refused here, not in the first step
+    return info
+
+
+def _as_float(number: Any) -> float:
+    return float(number)

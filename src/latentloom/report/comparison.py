@@ -1,0 +1,77 @@
+"""Recipes over seeds: run what is missing, then a table and a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from latentloom.checks import UserError
+from latentloom.files import write_text
+from latentloom.recipes import load_recipe
+from latentloom.report.maps import MapData, read_latents, two_dimensional
+from latentloom.report.page import write_page
+from latentloom.report.rows import summary
+from latentloom.report.tables import as_json, as_markdown, as_text
+from latentloom.training.compare import Cell, run_cells
+from latentloom.values import Record
+
+Asked = tuple[str, str, Sequence[tuple[str, str]]]  # label, recipe, fields of its own
+MAPPED = 2000  # images on a map
+
+
+def compare(
+    recipes: Sequence[Asked],
+    overrides: Sequence[tuple[str, str]],
+    *,
+    seeds: int,
+    folder: Path,
+    workers: int = 1,
+) -> tuple[str, Path]:
+    """Run every recipe with every seed, and compare with the first recipe.
+
+    Args:
+        recipes: (label, recipe, fields of its own); labels must differ.
+        overrides: fields for all of them.
+        seeds: runs of each recipe, with seeds 0 to seeds - 1.
+        folder: gets LABEL/seed-K/ for each run, table.md, table.json and report.html.
+        workers: runs at a time.
+
+    Returns:
+        The table as text, and the path of the page.
+    """
+    labels = [label for label, _, _ in recipes]
+    if len(set(labels)) < len(labels):
+        raise UserError(f"each recipe may be named once, got {', '.join(labels)}")
+    if seeds < 1 or workers < 1:
+        raise UserError(f"--seeds and --workers must be at least 1, got {seeds} and {workers}")
+    cells = [
+        Cell(
+            label, load_recipe(name, [*overrides, *own, ("seed", str(seed))]), folder / label / f"seed-{seed}"
+        )
+        # Seed by seed, so that a comparison that is stopped has pairs.
+        for seed in range(seeds)
+        for label, name, own in recipes
+    ]
+    records = run_cells(cells, workers=workers)
+    runs = {label: [r for r in records if r.recipe == label] for label in labels}
+    scores = {name: None for record in records for name in record.card.findings}
+    rows = summary(runs, list(scores))
+    write_text(folder / "table.md", as_markdown(rows) + "\n")
+    write_text(folder / "table.json", as_json(rows) + "\n")
+    page = folder / "report.html"
+    write_page(page, runs, maps_of(runs, folder), f"{' · '.join(labels)} on {cells[0].config.data.name}")
+    return as_text(rows), page
+
+
+def maps_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, MapData]:
+    """A map of the first run of each recipe, at most 2,000 images of the split that was evaluated."""
+    maps = {}
+    for label, records in runs.items():
+        first = records[0]
+        place = folder / label / f"seed-{first.seed}"
+        z, y = read_latents(place / "latents.parquet", first.card.split)
+        about = json.loads((place / "model.json").read_text(encoding="utf-8"))
+        xy = two_dimensional(z[:MAPPED], seed=0)
+        maps[label] = MapData(xy, y[:MAPPED], tuple(about["class_names"]), first.seed)
+    return maps

@@ -1,0 +1,78 @@
+"""Maps of a latent space in two dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latentloom.checks import UserError
+
+Floats = NDArray[np.floating[Any]]
+FEWEST = 10  # images below which neighbourhoods mean nothing
+
+
+@dataclass(frozen=True)
+class MapData:
+    """A map to draw."""
+
+    xy: Floats  # (n, 2)
+    labels: NDArray[np.integer[Any]]  # (n,); -1 is unlabelled
+    class_names: tuple[str, ...]
+    seed: int  # of the run whose latents these are
+
+
+def read_latents(path: Path, split: str = "test") -> tuple[Floats, NDArray[np.integer[Any]]]:
+    """Latents of one split, (n, d) float32, and their classes, (n,) int64, from a run's latents.parquet.
+
+    The file has the columns z_0 ... z_{d-1}, y and split.
+    """
+    import pandas
+
+    try:
+        table = pandas.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read latents from {path} ({error}); run again, or leave the map out"
+        ) from error
+    names = [f"z_{k}" for k in range(sum(name.startswith("z_") for name in table.columns))]
+    missing = [name for name in (*(names or ["z_0"]), "y", "split") if name not in table.columns]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}; latents need z_0, z_1, ..., y and split")
+    rows = table[table["split"] == split]
+    if rows.empty:
+        raise UserError(f"{path} has no latents of split {split!r}; it has {sorted(set(table['split']))}")
+    return rows[names].to_numpy(np.float32), rows["y"].to_numpy(np.int64)
+
+
+def two_dimensional(z: Floats, seed: int = 0) -> Floats:
+    """Points in the plane, (n, 2), by t-SNE from a start by principal components.
+
+    The perplexity is 30, or (n - 1) / 3 where that is less. Where t-SNE has nothing to work on
+    (n < 10, d < 2, or all points equal) the plane is that of the first two principal components.
+    """
+    if not np.isfinite(z).all():
+        raise UserError(
+            "the latents hold nan or infinity; a map needs finite ones, so look at the run's losses"
+        )
+    if len(z) < FEWEST or z.shape[1] < 2 or np.ptp(z, axis=0).max() == 0:
+        return _principal_plane(z)
+    from openTSNE import TSNE
+
+    tsne = TSNE(
+        perplexity=min(30.0, (len(z) - 1) / 3),
+        initialization="pca",
+        random_state=seed,
+        n_jobs=1,  # sums of several threads come in any order, and a seed would not give one map
+    )
+    return np.asarray(tsne.fit(np.ascontiguousarray(z, dtype=np.float64)))
+
+
+def _principal_plane(z: Floats) -> Floats:
+    """The first two principal components, (n, 2); 0 where there are fewer."""
+    left, size, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)
+    xy = (left * size)[:, :2]
+    return np.pad(xy, ((0, 0), (0, 2 - xy.shape[1])))

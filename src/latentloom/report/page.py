@@ -1,0 +1,78 @@
+"""One page for a comparison: a single HTML file that needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+import plotly.graph_objects as go
+import plotly.offline
+from markupsafe import Markup
+
+from latentloom.files import write_text
+from latentloom.report import figures
+from latentloom.report.maps import MapData
+from latentloom.report.protocol import doubts, protocol
+from latentloom.report.rows import Runs, summary
+from latentloom.report.tables import NOTHING, digits, headings, times
+
+CURVES = {
+    "val/accuracy": "Validation accuracy",
+    "val/silhouette": "Validation silhouette",
+    "train/total": "Training loss, each recipe its own",
+}
+
+
+def write_page(path: Path, records_by_recipe: Runs, maps: Mapping[str, MapData], title: str) -> None:
+    """Write tables, curves, schedules, maps and protocol of a comparison as one file that works offline.
+
+    Args:
+        path: the HTML file; written whole or not at all.
+        records_by_recipe: recipe -> its runs; the first recipe is what others are compared with.
+        maps: recipe -> its map; recipes without one are left out of the maps.
+        title: heading of the page; any text.
+    """
+    scores = {
+        name: None for records in records_by_recipe.values() for r in records for name in r.card.findings
+    }
+    rows = summary(records_by_recipe, list(scores))
+    text = _template().render(
+        title=title,
+        rows=rows,
+        headings=headings(rows),
+        digits=digits,
+        times=times,
+        nothing=NOTHING,
+        recipes=[(name, figures.recipe_colour(k)) for k, name in enumerate(records_by_recipe)],
+        curves=_curves(records_by_recipe),
+        schedules={
+            key: _json(figures.curves(records_by_recipe, key)) for key in figures.scheduled(records_by_recipe)
+        },
+        maps={name: (data, _json(figures.latent_map(data))) for name, data in maps.items()},
+        protocol=protocol(records_by_recipe),
+        doubts=doubts(records_by_recipe),
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+    )
+    write_text(path, text)
+
+
+def _curves(runs: Runs) -> dict[str, Markup]:
+    drawn = {name: figures.curves(runs, key) for key, name in CURVES.items()}
+    return {name: _json(figure) for name, figure in drawn.items() if figure.data}
+
+
+def _json(figure: go.Figure) -> Markup:
+    """A figure as JSON; Plotly escapes <, > and /, so that no text in it can end a script element."""
+    return Markup(figure.to_json())
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2")

@@ -1,0 +1,111 @@
+"""What watches a run: its random state, its clusters, its files, its kept latents."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latentloom.files import atomically, write_text
+from latentloom.latent.pairs import group_means, groups
+from latentloom.training.latents import clusters_within_classes, collect
+from latentloom.training.module import LatentModule
+
+Batches = Iterable[Mapping[str, Tensor]]
+
+
+class RandomState(Callback):
+    """The random state in the checkpoint, put back after Lightning's own draws at the start."""
+
+    saved: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        name, keys, *rest = np.random.get_state(legacy=True)
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), *rest),
+            "python": random.getstate(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.saved = state_dict
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.saved is None:
+            return
+        torch.set_rng_state(self.saved["torch"])
+        if self.saved["cuda"]:
+            torch.cuda.set_rng_state_all(self.saved["cuda"])
+        name, keys, *rest = self.saved["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+        version, internal, gauss = self.saved["python"]
+        random.setstate((version, tuple(internal), gauss))
+        self.saved = None
+
+
+class Clusters(Callback):
+    """k-means over all training latents, class by class, before every epoch."""
+
+    def __init__(self, batches: Batches, clusters: int, seed: int) -> None:
+        self.batches = batches
+        self.clusters = clusters
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, LatentModule)
+        if trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0 and pl_module.cluster is not None:
+            return  # resumed in mid-epoch: the clusters of this epoch came with the checkpoint
+        latent = collect(pl_module.model, self.batches)
+        pl_module.cluster = clusters_within_classes(
+            latent.z, latent.y, self.clusters, self.seed + trainer.current_epoch
+        )
+
+
+class Watch(Callback):
+    """history.csv, whole after every epoch; a warning when the latent space collapses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.warned = 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, LatentModule)
+        table = pandas.DataFrame(pl_module.history)
+        write_text(self.folder / "history.csv", table.to_csv(index=False))
+        for alarm in pl_module.alarms[self.warned :]:
+            warnings.warn(f"the latent space has collapsed, {alarm}", stacklevel=2)
+        self.warned = len(pl_module.alarms)
+
+
+class KeepLatents(Callback):
+    """Latents of a fixed sample, with class centres and what the heads share, every few epochs."""
+
+    def __init__(self, batches: Batches, folder: Path, every: int) -> None:
+        self.batches = batches
+        self.folder = folder
+        self.every = every
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, LatentModule)
+        if (trainer.current_epoch + 1) % self.every:
+            return
+        latent = collect(pl_module.model, self.batches)
+        found = groups(latent.y)
+        kept = {
+            "z": latent.z.half(),
+            "y": latent.y.to(torch.int32),
+            "centres": group_means(latent.z, found)[found.stands].half(),
+            "centres_y": latent.y[found.stands].to(torch.int32),
+        }
+        with atomically(self.folder / f"epoch-{trainer.current_epoch:04d}.safetensors") as part:
+            save_file(kept, part)

@@ -1,0 +1,63 @@
+"""The folder of a run: one configuration, one process at a time, nothing overwritten."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from latentloom.checks import UserError
+from latentloom.config import Train
+from latentloom.files import write_text
+
+RECORD = "record.json"
+CONFIG = "config.yaml"
+LAST = Path("checkpoints", "last.ckpt")
+BEST = Path("checkpoints", "best.ckpt")
+
+
+@contextmanager
+def claimed(folder: Path, config: Train) -> Iterator[None]:
+    """Hold the folder for this process, with the configuration written to it.
+
+    A folder that holds another configuration is refused; so is one in use.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"the folder {folder} is in use by another run; wait for it, or choose another --folder"
+        ) from None
+    try:
+        _keep_config(folder / CONFIG, config)
+        yield
+    finally:
+        lock.release()
+
+
+def _keep_config(path: Path, config: Train) -> None:
+    wanted = dataclasses.asdict(config)
+    if not path.exists():
+        write_text(path, yaml.safe_dump(wanted, sort_keys=False))
+        return
+    there = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if different := sorted(_differences(there or {}, wanted)):
+        raise UserError(
+            f"{path.parent} holds a run with another configuration (differs in {', '.join(different[:5])}); "
+            "choose another --folder, or delete that one"
+        )
+
+
+def _differences(a: Any, b: Any, at: str = "") -> Iterator[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in a.keys() | b.keys():
+            yield from _differences(a.get(key), b.get(key), f"{at}.{key}" if at else str(key))
+    elif a != b:
+        yield at

@@ -1,0 +1,55 @@
+"""Latents of whole splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latentloom.files import atomically
+from latentloom.values import Latent
+
+
+@torch.no_grad()
+def collect(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Latent:
+    """Samples of all batches in evaluation mode, float32 on the CPU; the model's mode is put back."""
+    was_training = model.training
+    model.eval()
+    seen = []
+    for batch in batches:
+        latent = model(batch["x"]).with_samples(y=batch["y"], coarse=batch.get("coarse"))
+        seen.append({name: value.cpu() for name, value in latent.samples.items()})
+    model.train(was_training)
+    whole = {name: torch.cat([samples[name] for samples in seen]) for name in seen[0]}
+    return Latent({k: v.float() if v.is_floating_point() else v for k, v in whole.items()})
+
+
+def write_parquet(path: Path, latent: Latent, split: str) -> None:
+    """Latents as a table: z_0 ... z_{d-1}, y, predicted, split; what atlases and notebooks read."""
+    import pandas
+
+    table = pandas.DataFrame(latent.z.numpy(), columns=[f"z_{i}" for i in range(latent.z.shape[1])])
+    table["y"] = latent.y.numpy()
+    table["predicted"] = latent.logits.argmax(1).numpy()
+    table["split"] = split
+    with atomically(path) as part:
+        table.to_parquet(part, index=False)
+
+
+def clusters_within_classes(z: Tensor, y: Tensor, clusters: int, seed: int) -> Tensor:
+    """k-means inside each class: ids y * clusters + k, (n,); -1 where unlabelled.
+
+    A class with fewer points than clusters has one cluster per point.
+    """
+    from sklearn.cluster import KMeans
+
+    found = torch.full_like(y, -1)
+    for label in sorted(set(y[y >= 0].tolist())):
+        rows = (y == label).nonzero()[:, 0]
+        means = KMeans(min(clusters, len(rows)), n_init=1, random_state=seed)
+        assigned = means.fit_predict(z[rows].numpy().astype(np.float32))
+        found[rows] = label * clusters + torch.as_tensor(assigned, dtype=found.dtype)
+    return found

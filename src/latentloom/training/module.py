@@ -1,0 +1,167 @@
+"""What happens to a batch and to an epoch; Lightning does the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from latentloom.checks import UserError
+from latentloom.config import Training
+from latentloom.objective import Objective, not_finite
+from latentloom.training.scoring import Scoring
+from latentloom.values import Breakdown, Latent
+
+Batch = Mapping[str, Tensor]
+
+
+class DivergedError(UserError):
+    """A term is nan or infinite; the last good checkpoint is kept."""
+
+
+class LatentModule(LightningModule):
+    """A model of the one contract, trained on an objective.
+
+    Progress is the share of whole epochs done, so that a schedule holds still within an epoch. All that
+    a resumed run needs and Lightning does not keep (sums of the epoch, history, plateau schedule,
+    clusters) is in the checkpoint.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective, config: Training, scoring: Scoring) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.config = config
+        self.scoring = scoring
+        self.cluster: Tensor | None = None  # (training images,) int64
+        self.history: list[dict[str, float]] = []
+        self.alarms: list[str] = []
+        self.seconds = 0.0
+        self._sums: dict[str, Tensor] = {}
+        self._seen: list[Latent] = []
+        self._plateau_state: dict[str, Any] | None = None
+        self._since = 0.0
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam; heads keep their own learning rate and have no weight decay."""
+        c = self.config
+        heads = [p for n, p in self.named_parameters() if n.startswith("model.heads.centres")]
+        rest = [p for n, p in self.named_parameters() if not n.startswith("model.heads.centres")]
+        adam = torch.optim.Adam(
+            [
+                {"params": rest, "weight_decay": c.weight_decay},
+                {"params": heads, "lr": c.lr if c.centres_lr is None else c.centres_lr},
+            ],
+            lr=c.lr,
+        )
+        # Stepped here and not by Lightning, which steps a plateau schedule after the checkpoint.
+        self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            adam,
+            mode="max" if self.scoring.better == "higher" else "min",
+            factor=c.plateau_factor,
+            patience=c.plateau_patience,
+        )
+        if self._plateau_state is not None:
+            self._plateau.load_state_dict(self._plateau_state)
+        return adam
+
+    @property
+    def progress(self) -> float:
+        """Share of the epochs that are done, in [0, 1]."""
+        return min(self.current_epoch / self.config.epochs, 1.0)
+
+    def on_train_epoch_start(self) -> None:
+        self._since = time.perf_counter()
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        rows = batch["row"]
+        latent: Latent = self.model(batch["x"]).with_samples(
+            y=batch["y"],
+            row=rows,
+            coarse=batch.get("coarse"),
+            cluster=None if self.cluster is None else self.cluster.to(rows.device)[rows],
+        )
+        breakdown: Breakdown = self.objective(latent, self.progress)
+        if not torch.isfinite(breakdown.total):
+            raise _diverged(breakdown, latent, self.current_epoch, self.global_step)
+        self._add(breakdown)
+        return breakdown.total
+
+    def _add(self, breakdown: Breakdown) -> None:
+        now = {
+            "train/total": breakdown.total.detach(),
+            **{f"train/{name}": part for name, part in breakdown.parts.items()},
+            **{f"batch/{name}": count for name, count in breakdown.counts.items()},
+            "batches": torch.ones((), device=breakdown.total.device),
+        }
+        self._sums = {name: value + self._sums.get(name, 0) for name, value in now.items()}
+
+    def on_validation_epoch_start(self) -> None:
+        self.seconds += time.perf_counter() - self._since
+        self._seen = []
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        latent: Latent = self.model(batch["x"]).with_samples(y=batch["y"])
+        self._seen.append(Latent({k: v.float().cpu() for k, v in latent.samples.items()}))
+
+    def on_validation_epoch_end(self) -> None:
+        keys = self._seen[0].samples
+        whole = Latent({k: torch.cat([latent.samples[k] for latent in self._seen]) for k in keys})
+        self._seen = []
+        scores, alarm = self.scoring(whole.with_samples(y=whole.y.long()), self.model)
+        if alarm is not None:
+            self.alarms.append(f"epoch {self.current_epoch}: {alarm}")
+        batches = self._sums.pop("batches")
+        means = {name: float(total / batches) for name, total in self._sums.items()}
+        self._sums = {}
+        self.history.append(
+            {
+                "epoch": self.current_epoch,
+                "seconds": self.seconds,
+                "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
+                **means,
+                **{f"val/{name}": value for name, value in scores.items()},
+                **self._moving(),
+            }
+        )
+        self.log_dict(
+            {k: v for k, v in self.history[-1].items() if k not in ("epoch", "seconds")}, prog_bar=False
+        )
+        self.log("score", scores[self.config.monitor], prog_bar=True, logger=False)
+
+    def _moving(self) -> dict[str, float]:
+        weights = {f"weight/{n}": w for n, w in self.objective.weights(self.progress).items()}
+        return {**weights, **self.objective.moving_options(self.progress)}
+
+    def on_train_epoch_end(self) -> None:
+        self._plateau.step(self.history[-1][f"val/{self.config.monitor}"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        since = time.perf_counter() - self._since if self._sums else 0.0
+        checkpoint["latentloom"] = {
+            "history": self.history,
+            "alarms": self.alarms,
+            "seconds": self.seconds + since,
+            "sums": self._sums,
+            "plateau": {k: v for k, v in self._plateau.state_dict().items() if k != "_last_lr"},
+            "cluster": self.cluster,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["latentloom"]
+        self.history, self.alarms = kept["history"], kept["alarms"]
+        self.seconds, self._sums = kept["seconds"], kept["sums"]
+        self._plateau_state, self.cluster = kept["plateau"], kept["cluster"]
+
+
+def _diverged(breakdown: Breakdown, latent: Latent, epoch: int, step: int) -> DivergedError:
+    names = ", ".join(not_finite(breakdown)) or "their sum"
+    where = "" if torch.isfinite(latent.z).all() else "; the latents themselves are not finite"
+    return DivergedError(
+        f"the loss is not finite at epoch {epoch}, step {step}: {names}{where}. Training stopped and the "
+        "last good checkpoint is kept; lower --training.lr, or the weight of that term"
+    )

@@ -1,0 +1,164 @@
+"""One run: images in, a trained model, its card and its record out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latentloom.config import Train
+from latentloom.data import Batches, default_encoder, image_shape, load
+from latentloom.data.splits import limit
+from latentloom.encoders import Model, build_model
+from latentloom.evaluation import take_card
+from latentloom.files import atomically, write_text
+from latentloom.objective import Objective
+from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
+from latentloom.training.folder import BEST, LAST, RECORD, claimed
+from latentloom.training.latents import collect, write_parquet
+from latentloom.training.module import LatentModule
+from latentloom.training.trainer import Replay, scoring_for, trainer_for
+from latentloom.values import ImageSet, Record, Splits
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+def run(config: Train, folder: Path, *, recipe: str, progress: bool = True) -> Record:
+    """Train, evaluate once, and leave everything in `folder`.
+
+    A finished run is read, not run again; one that died is resumed from its last checkpoint, and ends
+    as if it had not died.
+
+    Args:
+        config: what to run.
+        folder: gets config.yaml, history.csv, model.safetensors, latents.parquet, record.json and more.
+        recipe: the name under which the record is kept.
+        progress: show a progress bar.
+    """
+    with claimed(folder, config):
+        if (folder / RECORD).exists():
+            return load_record(folder / RECORD)
+        before = torch.are_deterministic_algorithms_enabled()
+        try:
+            return _run(config, folder, recipe, progress)
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+
+def _run(config: Train, folder: Path, recipe: str, progress: bool) -> Record:
+    seed_everything(config.seed, workers=True, verbose=False)
+    objective = Objective.from_config(config.objective)
+    splits = load(config.data, config.seed)
+    model = model_for(config, splits.train)
+    module = LatentModule(model, objective, config.training, scoring_for(config, splits.train))
+    trainer = trainer_for(config, folder, splits, model, progress)
+    _fit(trainer, module, config, splits, folder)
+    kept = torch.load(folder / BEST, map_location="cpu", weights_only=True)
+    module.load_state_dict(kept["state_dict"])
+    record = _record(config, recipe, module, splits, folder, best_epoch=int(kept["epoch"]))
+    save_record(record, folder / RECORD)
+    for leftover in (folder / LAST, folder / BEST):
+        leftover.unlink()
+    return record
+
+
+def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, folder: Path) -> None:
+    with warnings.catch_warnings():
+        # The folder is the run's own, and may hold what an interrupted run left; the rest is Lightning's.
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+        resume = folder / LAST
+        trainer.fit(
+            module,
+            train_dataloaders=Batches(
+                splits.train,
+                config.data.batch,
+                config.seed,
+                trainer.strategy.root_device,
+                augment=config.data.augment,
+                workers=config.data.workers,
+            ),
+            val_dataloaders=Replay(splits.validation, module.model),
+            ckpt_path=resume if resume.exists() else None,
+        )
+
+
+def model_for(config: Train, train: ImageSet) -> Model:
+    """The model that a configuration asks for, standardised by its training images."""
+    channels, size, _ = image_shape(train.images)
+    sample = _sample(train)
+    name = config.model.encoder
+    return build_model(
+        default_encoder(config.data.name, size) if name == "auto" else name,
+        channels=channels,
+        size=size,
+        classes=len(train.class_names),
+        mean=sample.mean((0, 2, 3)),
+        std=sample.std((0, 2, 3)),
+        latent_dim=config.model.latent_dim,
+        learned_centres=config.model.learned_centres,
+    )
+
+
+def _sample(train: ImageSet, most: int = 2000) -> Tensor:
+    """Training images, evenly chosen, as floats in [0, 1]: (n, c, h, w)."""
+    rows = torch.linspace(0, len(train) - 1, min(len(train), most)).long()
+    images = train.images
+    chosen = (
+        images[rows] if isinstance(images, Tensor) else torch.stack([images.decode(r) for r in rows.tolist()])
+    )
+    return chosen.float() / 255
+
+
+def _record(
+    config: Train, recipe: str, module: LatentModule, splits: Splits, folder: Path, best_epoch: int
+) -> Record:
+    """Export the model, embed the split that is evaluated, take its card."""
+    _export(module, splits.train, folder)
+    chosen = config.evaluation
+    fitted_on = limit(splits.train, min(len(splits.train), chosen.probe_limit), seed=0)
+    latent = collect(module.model, Replay(getattr(splits, chosen.split), module.model))
+    train = collect(module.model, Replay(fitted_on, module.model))
+    write_parquet(folder / "latents.parquet", latent, chosen.split)
+    card = take_card(
+        latent,
+        train,
+        split=chosen.split,
+        bootstrap=chosen.bootstrap,
+        probe_limit=chosen.probe_limit,
+        seed=config.seed,
+    )
+    return Record(
+        recipe=recipe,
+        seed=config.seed,
+        config=dataclasses.asdict(config),
+        card=card,
+        history=module.history,
+        best_epoch=best_epoch,
+        seconds=module.seconds,
+        commit=commit_of(Path(__file__).parent),
+        sources=source_hashes(),
+        versions=versions(),
+        hardware=hardware(),
+        warnings=module.alarms,
+    )
+
+
+def _export(module: LatentModule, train: ImageSet, folder: Path) -> None:
+    """model.safetensors and, beside it, what the numbers mean."""
+    weights = {name: value.contiguous().cpu() for name, value in module.model.state_dict().items()}
+    with atomically(folder / "model.safetensors") as part:
+        save_file(weights, part)
+    about = {
+        "data": train.name,
+        "class_names": train.class_names,
+        "images": list(image_shape(train.images)),
+    }
+    write_text(folder / "model.json", json.dumps(about, indent=1))

@@ -1,0 +1,105 @@
+"""The Trainer of one run, with all that watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+
+from latentloom.config import Train
+from latentloom.data import ordered
+from latentloom.data.splits import limit
+from latentloom.training.callbacks import Clusters, KeepLatents, RandomState, Watch
+from latentloom.training.folder import BEST, LAST
+from latentloom.training.latents import collect
+from latentloom.training.scoring import Scoring
+from latentloom.values import ImageSet, Splits
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Images in row order, batch by batch, as often as wanted, on the device that the model is on."""
+
+    images: ImageSet
+    model: nn.Module
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return ordered(self.images, EVALUATION_BATCH, next(self.model.parameters()).device)
+
+
+def scoring_for(config: Train, train: ImageSet) -> Scoring:
+    """The validation scores; classifiers among them are fitted on at most 5,000 training latents."""
+    few = limit(train, min(len(train), 5000), seed=0)
+    return Scoring(config.training.monitor, lambda model: collect(model, Replay(few, model)))
+
+
+def trainer_for(config: Train, folder: Path, splits: Splits, model: nn.Module, progress: bool) -> Trainer:
+    """A Trainer that keeps the best and the last state, stops early, and leaves its logs in `folder`."""
+    c = config.training
+    mode = "max" if scoring_for(config, splits.train).better == "higher" else "min"
+    return Trainer(
+        default_root_dir=folder,
+        max_epochs=c.epochs,
+        precision=c.precision,  # type: ignore[arg-type]
+        accelerator=c.accelerator,
+        devices=1,
+        deterministic=c.deterministic,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard") if c.logger else False,
+        callbacks=[
+            RandomState(),
+            *_kept_latents(config, folder, splits, model),
+            *_clusters(config, splits, model),
+            EarlyStopping(
+                f"val/{c.monitor}", mode=mode, patience=c.stop_patience, check_on_train_epoch_end=True
+            ),
+            Watch(folder),
+            *_checkpoints(config, folder, mode),
+            *([RichProgressBar(leave=False)] if progress else []),
+        ],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+    )
+
+
+def _clusters(config: Train, splits: Splits, model: nn.Module) -> list[Callback]:
+    if config.model.clusters == 1:
+        return []
+    return [Clusters(Replay(splits.train, model), config.model.clusters, config.seed)]
+
+
+def _kept_latents(config: Train, folder: Path, splits: Splits, model: nn.Module) -> list[Callback]:
+    c = config.training
+    if not c.keep_latents:
+        return []
+    few = limit(splits.validation, min(len(splits.validation), c.kept_latents), seed=0)
+    return [KeepLatents(Replay(few, model), folder / "latents", c.keep_latents)]
+
+
+def _checkpoints(config: Train, folder: Path, mode: str) -> list[Callback]:
+    c = config.training
+
+    def kept(name: str, **options: Any) -> ModelCheckpoint:
+        return ModelCheckpoint(folder / LAST.parent, name, enable_version_counter=False, **options)
+
+    best = kept(
+        BEST.stem, monitor=f"val/{c.monitor}", mode=mode, save_weights_only=True, save_on_train_epoch_end=True
+    )
+    last = kept(LAST.stem, save_on_train_epoch_end=True)
+    if not c.checkpoint_steps:
+        return [best, last]
+    return [
+        best,
+        last,
+        kept(LAST.stem, every_n_train_steps=c.checkpoint_steps, save_on_train_epoch_end=False),
+    ]

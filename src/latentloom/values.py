@@ -1,0 +1,145 @@
+"""The values that travel from images to report; whoever knows these knows the library.
+
+    ImageSet -> Latent -> Breakdown -> Card -> Record
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+Direction = Literal["higher", "lower"]
+
+
+class Images(Protocol):
+    """Images that are decoded when asked for, so that a folder need not fit in memory."""
+
+    def __len__(self) -> int: ...
+
+    def decode(self, row: int) -> Tensor:
+        """The image of one row, uint8 (c, h, w)."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with labels: one split of a data set."""
+
+    name: str
+    images: Tensor | Images  # uint8 (n, c, h, w), or files decoded on demand
+    labels: Tensor  # (n,) int64; -1 is unlabelled
+    class_names: tuple[str, ...]
+    coarse: Tensor | None = None  # (n,) int64; -1 is unlabelled
+    coarse_names: tuple[str, ...] = ()
+    source: str = ""
+    licence: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set ready for a run; `test` is looked at once."""
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A batch after the model: what every term and every score reads.
+
+    `samples` has one row per image, `shared` is the same for the whole batch. Processes that train
+    together gather the first and never the second.
+    """
+
+    samples: Mapping[str, Tensor]  # z (n, d), logits (n, C), y (n,), row (n,), coarse, cluster
+    shared: Mapping[str, Tensor] = field(default_factory=dict)  # centres (C, d), class_embeddings
+
+    @property
+    def z(self) -> Tensor:
+        """Points in the latent space, (n, d)."""
+        return self.samples["z"]
+
+    @property
+    def y(self) -> Tensor:
+        """Class of each point, (n,); -1 is unlabelled."""
+        return self.samples["y"]
+
+    @property
+    def logits(self) -> Tensor:
+        """Output of the linear head, (n, C)."""
+        return self.samples["logits"]
+
+    def with_samples(self, **more: Tensor | None) -> Latent:
+        """The same latent with more per-image tensors; those that are None are left out."""
+        present = {name: value for name, value in more.items() if value is not None}
+        return replace(self, samples={**self.samples, **present})
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.samples[name] if name in self.samples else self.shared[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.samples or name in self.shared
+
+    def get(self, name: str) -> Tensor | None:
+        """The tensor of that name, or None where there is none."""
+        return self[name] if name in self else None
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """An objective evaluated once: the scalar to differentiate, and where it came from."""
+
+    total: Tensor  # ()
+    parts: Mapping[str, Tensor]  # weighted, detached; they add up to total
+    weights: Mapping[str, float]  # effective weight of each term, at this progress
+    options: Mapping[str, float]  # scheduled options at this progress, as "term.option"
+    counts: Mapping[str, Tensor]  # labelled, classes, positive_pairs, singletons; on the device
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One score of a latent space, with all that is needed to read it."""
+
+    value: float
+    better: Direction
+    low: float  # end of the range
+    high: float
+    protocol: str  # on what it was taken, and how
+    interval: tuple[float, float] | None = None  # 95 %, over the images of the split
+
+
+@dataclass(frozen=True)
+class Card:
+    """Every score of a latent space over one split."""
+
+    split: str
+    images: int
+    findings: Mapping[str, Finding]
+
+    def value(self, name: str) -> float:
+        return self.findings[name].value
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run: what was asked, where it ran, what happened, what came out."""
+
+    recipe: str
+    seed: int
+    config: Mapping[str, Any]  # resolved
+    card: Card
+    history: Sequence[Mapping[str, float]]  # a row per epoch
+    best_epoch: int  # 0-based
+    seconds: float  # spent training, evaluation between epochs left out
+    commit: str  # of the source that ran; ends in "+" where it was changed
+    sources: Mapping[str, str]  # source file -> hash of its code, of every file the run depends on
+    versions: Mapping[str, str]
+    hardware: str
+    warnings: Sequence[str] = ()

@@ -1,0 +1,107 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from latentloom.report.maps import MapData
+from latentloom.report.page import write_page
+
+NASTY = '<b>x</b></script><script>alert("x")</script>'
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would load, show and run."""
+
+    def __init__(self):
+        super().__init__()
+        self.loads, self.tags, self.shown, self.inside = [], [], [], []
+        self.texts = {"script": [], "style": []}
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.loads += [
+            value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")
+        ]
+        if tag in self.texts:
+            self.inside.append(tag)
+            self.texts[tag].append("")
+
+    def handle_endtag(self, tag):
+        if tag in self.texts:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if self.inside:
+            self.texts[self.inside[-1]][-1] += data
+        else:
+            self.shown.append(data)
+
+
+@pytest.fixture
+def page(make_record, tmp_path):
+    """A page of three recipes, one with a name and a class that must be escaped, as read by a browser."""
+    runs = {
+        recipe: [
+            make_record(
+                recipe,
+                seed,
+                {"accuracy": 0.9 + 0.01 * k + 0.001 * seed * k, "-cluster_size": 3.0 - k * 0.9**seed},
+                warnings=[NASTY] if k == 2 else [],
+                **{"val/silhouette": (0.1, 0.2, 0.3), "train/total": (3.0, 2.0, 1.0)},
+                **({"lambda": (0.5, 0.5, 0.5), "latent_boost.alpha": (1.0, 0.5, 0.0)} if k == 1 else {}),
+            )
+            for seed in range(3)
+        ]
+        for k, recipe in enumerate(("baseline", "latent-boost", NASTY))
+    }
+    xy = np.random.default_rng(0).normal(size=(20, 2))
+    maps = {recipe: MapData(xy, np.arange(20) % 2, (NASTY, "cat"), seed=0) for recipe in runs}
+    write_page(tmp_path / "report.html", runs, maps, f"Title {NASTY}")
+    reader = Reader()
+    reader.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    return reader
+
+
+def test_the_reader_sees_what_a_page_would_load():
+    reader = Reader()
+    reader.feed('<script src="https://a.b/c.js"></script><link href="//a.b/c.css"><p>text')
+    assert (reader.loads, reader.shown) == (["https://a.b/c.js", "//a.b/c.css"], ["text"])
+
+
+def test_a_page_loads_nothing(page):
+    assert page.loads == []
+    assert not {"link", "img", "iframe", "base"} & set(page.tags)
+    (style,) = page.texts["style"]
+    assert not re.search(r"url\(|@import", style)
+
+
+def test_plotly_is_in_the_page_once(page):
+    assert sum("plotly.js v" in script for script in page.texts["script"]) == 1
+    assert sum(len(script) > 1_000_000 for script in page.texts["script"]) == 1
+
+
+def test_every_recipe_score_and_verdict_is_shown(page):
+    text = " ".join(" ".join(page.shown).split())
+    for wanted in (
+        "baseline", "latent-boost", NASTY, f"Title {NASTY}", f"{NASTY}, seed 0: {NASTY}",
+        "accuracy ↑", "cluster_size ↓", "0.9000 ± 0.0000", "0.9110 ± 0.0010", "(+1.22 %)",
+        "better", "Validation silhouette", "lambda", "latent_boost.alpha", "360 test images",
+    ):  # fmt: skip
+        assert wanted in text, wanted
+
+
+def test_names_cannot_become_elements(page):
+    assert "b" not in page.tags
+    assert not any(
+        "alert" in script for script in page.texts["script"] if not script.lstrip().startswith("{")
+    )
+
+
+def test_figures_are_readable_and_escape_names_for_plotly(page):
+    figures = [json.loads(script) for script in page.texts["script"] if script.startswith("{")]
+    assert len(figures) == 3 + 3 + 2  # maps, curves, schedules
+    names = [trace.get("name") or "" for figure in figures for trace in figure["data"]]
+    assert any("&lt;b&gt;x" in name for name in names)
+    assert not any("<" in name for name in names)

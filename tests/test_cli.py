@@ -1,0 +1,118 @@
+"""The command as a user meets it: what it prints, what it refuses, its exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from latentloom.cli import main
+
+QUICK = [
+    *("--data.limit", "200", "--training.epochs", "1"),
+    *("--training.logger", "false", "--evaluation.bootstrap", "20"),
+]
+
+
+def refused(capsys, *words: str) -> str:
+    """What the command prints when it refuses; always one screen, no traceback, exit code 2."""
+    assert main(list(words)) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("latentloom: ")
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    return printed.err
+
+
+def test_train_prints_the_card_and_where_everything_is(capsys, tmp_path):
+    assert main(["train", "baseline", "--folder", str(tmp_path / "run"), *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy" in out
+    assert "silhouette" in out
+    assert str(tmp_path / "run") in out
+    assert main(["train", "baseline", "--folder", str(tmp_path / "run"), *QUICK]) == 0
+    assert "holds this run already" in capsys.readouterr().out
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+    assert "silhouette" in capsys.readouterr().out
+
+
+def test_compare_runs_recipes_over_seeds_and_writes_a_page(capsys, tmp_path):
+    words = ["compare", "baseline", "latent-boost", "latent-boost,objective.lam=0.25", "--seeds", "2"]
+    assert main([*words, "--folder", str(tmp_path), *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "latent-boost,objective.lam=0.25" in out
+    assert "report.html" in out
+    page = (tmp_path / "report.html").read_text()
+    assert "latent-boost" in page
+    assert len(json.loads((tmp_path / "table.json").read_text())) == 3
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/seed-*/record.json")}
+    assert len(before) == 6
+    assert main([*words, "--folder", str(tmp_path), *QUICK]) == 0
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/seed-*/record.json")}
+
+
+def test_two_workers_give_what_one_gives(tmp_path):
+    for workers in ("1", "2"):
+        words = ["compare", "baseline", "magnet", "--seeds", "1", "--workers", workers]
+        assert main([*words, "--folder", str(tmp_path / workers), *QUICK]) == 0
+    one, two = (json.loads((tmp_path / w / "table.json").read_text()) for w in ("1", "2"))
+    assert [row["recipe"] for row in one] == [row["recipe"] for row in two] == ["baseline", "magnet"]
+
+
+def test_evaluate_takes_latents_from_anywhere(capsys, tmp_path):
+    y = np.arange(3).repeat(20)
+    z = np.eye(3)[y] + 0.01 * np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(tmp_path / "latents.npz", z=z, y=y)
+    assert main(["evaluate", str(tmp_path / "latents.npz")]) == 0
+    assert "silhouette" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("of", ["recipes", "terms", "scores", "data", "encoders"])
+def test_lists_come_from_the_registries(capsys, of):
+    assert main(["list", of]) == 0
+    known = {
+        "recipes": "latent-boost-paper",
+        "terms": "latent_boost",
+        "scores": "silhouette",
+        "data": "fashion-mnist",
+        "encoders": "small_cnn",
+    }
+    assert known[of] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "latent-bost"], "did you mean 'latent-boost'"),
+        (["train", "baseline", "--objective.terms.tripet.weight", "1"], "did you mean 'triplet'"),
+        (
+            ["train", "latent-boost", "--objective.terms.latent_boost.options.alpa", "1"],
+            "did you mean 'alpha'",
+        ),
+        (["train", "latent-boost", "--lam", "1.5"], "lambda must lie in [0, 1], got 1.5"),
+        (["train", "latent-boost", "--training.monitor", "acuracy"], "did you mean 'accuracy'"),
+        (["train", "baseline", "--data", "fasion-mnist"], "did you mean 'fashion-mnist'"),
+        (["train", "baseline", "--model.encoder", "resnet81"], "did you mean 'resnet18'"),
+        (["train", "baseline", "--traning.lr", "1"], "did you mean '--training.lr'"),
+        (["train", "baseline", "--training.lr", "fast"], "training.lr"),
+        (["train", "baseline", "nonsense"], "what is 'nonsense'"),
+        (["train", "baseline", "--data.validation", "1.5"], "validation"),
+        (["compare", "baseline", "baseline"], "each recipe may be named once"),
+        (["compare", "baseline", "--seeds", "0"], "at least 1"),
+        (["evaluate", "nowhere"], "there is no nowhere"),
+        (["evaluate", "nowhere", "--seed", "1"], "evaluate takes no --seed"),
+    ],
+)
+def test_bad_input_is_one_clear_message(capsys, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(capsys, *words)
+
+
+def test_a_latent_file_that_is_not_one(capsys, tmp_path):
+    (tmp_path / "broken.npz").write_bytes(b"no archive")
+    assert "cannot read latents" in refused(capsys, "evaluate", str(tmp_path / "broken.npz"))
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    assert "wanted z and y" in refused(capsys, "evaluate", str(tmp_path / "other.npz"))
+    (tmp_path / "latents.csv").write_text("")
+    assert "neither .parquet nor .npz" in refused(capsys, "evaluate", str(tmp_path / "latents.csv"))

@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from latentloom import config
+from latentloom.checks import UserError
+from latentloom.published import PAPERS, published
+from latentloom.reproduce import SCALES, Reproduction, reproduce, trainable
+from latentloom.reproduce.plan import METHODS, asked, best_lambda, find_scale, plan, settings_of
+from latentloom.reproduce.run import duration
+from latentloom.training.compare import Cell
+from latentloom.values import Card, Finding, ImageSet, Record, Splits
+
+DATASETS = ["Fashion-MNIST", "CIFAR-10", "CIFAR-100"]
+
+
+def record(cell: Cell, **findings: float) -> Record:
+    """A finished run: `findings` on the card, two epochs and as many more as its seed."""
+    card = Card("test", 100, {name: Finding(x, "higher", -1.0, 1.0, "") for name, x in findings.items()})
+    history = [{"epoch": float(i)} for i in range(2 + cell.config.seed)]
+    return Record(cell.recipe, cell.config.seed, {}, card, history, 0, 1.0, "", {}, {}, "")
+
+
+class Trained:
+    """Stands for the training: remembers its cells; accuracy and the rest follow lambda and seed."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.cells: list[Cell] = []
+        self.failing = failing
+
+    def __call__(self, cells: Sequence[Cell], *, workers: int) -> list[Record]:
+        self.cells += cells
+        if self.failing and any(self.failing in cell.recipe for cell in cells):
+            raise UserError("the loss is nan")
+        return [self._record(cell) for cell in cells]
+
+    def _record(self, cell: Cell) -> Record:
+        lam = cell.config.objective.lam or 0.0
+        assert isinstance(lam, float)
+        shift = 0.01 * cell.config.seed
+        return record(cell, accuracy=0.5 + shift, macro_f1=0.25 + shift, silhouette=0.2 + lam / 2)
+
+
+def splits_of(present: Sequence[str]) -> Callable[[config.Data, int], Splits]:
+    """A reader that has made-up images for some data sets."""
+    images = ImageSet(
+        "made-up", torch.zeros(40, 1, 28, 28, dtype=torch.uint8), torch.arange(40) % 4, tuple("abcd")
+    )
+
+    def load(data: config.Data, seed: int) -> Splits:
+        if data.name not in present:
+            raise UserError(f"no files of {data.name}")
+        return Splits(images, images, images)
+
+    return load
+
+
+def again(
+    folder: Path, table: str, scale: str, train: Trained, present: Sequence[str] = ("fashion-mnist",)
+) -> tuple[Reproduction, list[str]]:
+    said: list[str] = []
+    data = config.Data(batch=8)
+    done = reproduce(
+        "latent-boost", table, scale, folder, data, say=said.append, load=splits_of(present), run=train
+    )
+    return done, said
+
+
+@pytest.mark.parametrize(
+    ("table", "scale", "cells"),
+    [
+        ("2", "full", 3 * 13),
+        ("2", "cpu", 3 * 5),
+        ("2", "smoke", 3 * 2),
+        ("3", "full", 3 * 11),
+        ("3", "cpu", 3),
+        ("4", "full", 3 * 4),
+        ("4", "cpu", 3 * 4),
+        ("4", "smoke", 3 * 2),
+        ("5", "full", 3 * 3),
+        ("A5", "full", 1 + 4 * 11),
+        ("A7", "cpu", 5),
+        ("A8", "smoke", 3 * 2),
+    ],
+)
+def test_a_scale_runs_so_many_cells(table: str, scale: str, cells: int) -> None:
+    settings = plan("latent-boost", table, scale)
+    assert len(settings) == len(set(settings)) == cells
+    assert [s.dataset for s in settings] == sorted((s.dataset for s in settings), key=DATASETS.index)
+    assert set(settings) <= set(settings_of("latent-boost", table))
+
+
+def test_scales_grow() -> None:
+    smoke, cpu, full = (SCALES[name] for name in ("smoke", "cpu", "full"))
+    assert (full.images, full.epochs, full.seeds, full.cells) == (None, 100, 5, "all")
+    for small, large in ((smoke, cpu), (cpu, full)):
+        assert (small.images or 0) < (large.images or math.inf)
+        assert (small.epochs, small.seeds) < (large.epochs, large.seeds)
+
+
+def test_smoke_takes_the_ends_and_cpu_the_best_lambda() -> None:
+    smoke = [str(s) for s in plan("latent-boost", "2", "smoke")]
+    assert smoke[:2] == ["Fashion-MNIST, Baseline, lambda 0", "Fashion-MNIST, Magnet, lambda 0.75"]
+    cpu = {(s.dataset, s.method): s.lam for s in plan("latent-boost", "2", "cpu")}
+    assert cpu["CIFAR-10", "N-pair"] == 0.5
+    assert cpu["CIFAR-100", "Magnet"] == 0.5
+
+
+@pytest.mark.parametrize("table", ["4", "5"])
+def test_tables_of_best_trials_take_their_lambda_from_tables_2_and_3(table: str) -> None:
+    lam = {(s.dataset, s.method): s.lam for s in settings_of("latent-boost", table)}
+    assert [lam[dataset, "Baseline"] for dataset in DATASETS] == [0, 0, 0]
+    assert [lam[dataset, "Magnet"] for dataset in DATASETS] == [0.75, 0.75, 0.5]
+    assert [lam[dataset, "LatentBoost"] for dataset in DATASETS] == [0.75, 0.75, 0.5]
+
+
+def test_an_unreadable_number_is_never_the_best() -> None:
+    assert best_lambda(published("latent-boost", "A7"), "CIFAR-100", "Triplet") == 0.6
+
+
+def test_every_printed_accuracy_of_latent_boost_belongs_to_a_cell() -> None:
+    assert trainable() == {"latent-boost": [t for t in PAPERS["latent-boost"].tables if t not in ("1", "A4")]}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cell_asks_for_the_protocol_of_the_paper(method: str) -> None:
+    settings = settings_of("latent-boost", "4" if method.startswith("Latent") else "2")
+    setting = next(s for s in settings if s.method == method and s.dataset == "CIFAR-100")
+    train = asked(setting, SCALES["full"], config.Data(root="there", batch=64), seed=3)
+    assert train.data == config.Data(name="cifar100", root="there", batch=64)
+    assert (train.model.encoder, train.seed) == ("resnet50", 3)
+    t = train.training
+    assert (t.epochs, t.plateau_factor, t.plateau_patience, t.stop_patience) == (100, 0.2, 10, 20)
+    assert train.objective.lam == (setting.lam or None)
+    assert train.evaluation.split == "test"
+
+
+def test_without_pca_is_latent_boost_that_keeps_every_direction() -> None:
+    whole, reduced = (
+        asked(s, SCALES["cpu"], config.Data(), 0).objective.terms["latent_boost"].options
+        for s in plan("latent-boost", "4", "cpu")[2:4]
+    )
+    assert {**reduced, "share": None} == whole
+    assert whole["variant"] == "paper"
+
+
+def test_the_losses_are_those_of_pytorch_metric_learning() -> None:
+    for setting in plan("latent-boost", "2", "cpu")[1:4]:
+        (term,) = asked(setting, SCALES["cpu"], config.Data(), 0).objective.terms.keys() - {"cross_entropy"}
+        options = asked(setting, SCALES["cpu"], config.Data(), 0).objective.terms[term].options
+        assert options["variant"] == "pml", setting
+
+
+def test_ours_stands_beside_the_print(tmp_path: Path) -> None:
+    done, _ = again(tmp_path, "4", "cpu", Trained())
+    found = {(c.published.method, c.published.metric): c for c in done.comparisons if c.values}
+    accuracy = found["LatentBoost", "accuracy_pct"]
+    assert accuracy.values == pytest.approx((50.0, 51.0, 52.0))
+    assert accuracy.ours is not None
+    assert (accuracy.ours.mean, accuracy.ours.sd) == pytest.approx((51.0, 1.0))
+    assert (accuracy.published.value, accuracy.lam) == (90.86, 0.75)
+    assert found["Magnet", "micro_f1"].values == pytest.approx((0.25, 0.26, 0.27))
+    assert found["Magnet", "epochs_to_stop"].values == (2, 3, 4)
+
+
+def test_changes_are_of_means(tmp_path: Path) -> None:
+    done, _ = again(tmp_path, "5", "smoke", Trained())
+    change = next(c for c in done.comparisons if c.published.method == "LatentBoost_vs_Baseline")
+    assert change.ours is not None
+    assert change.ours.mean == pytest.approx(100 * (0.2 + 0.375 - 0.2) / 0.2)
+    assert change.published.value == 13.84
+
+
+def test_a_change_needs_both_of_its_cells(tmp_path: Path) -> None:
+    assert all(
+        "_vs_" not in c.published.method for c in again(tmp_path, "3", "smoke", Trained())[0].comparisons
+    )
+    changes = [
+        c.ours
+        for c in again(tmp_path, "4", "smoke", Trained(failing="Baseline"))[0].comparisons
+        if "_vs_" in c.published.method
+    ]
+    assert changes
+    assert not any(changes)
+
+
+def test_no_data_is_said_and_the_others_go_on(tmp_path: Path) -> None:
+    train = Trained()
+    done, said = again(tmp_path, "2", "smoke", train)
+    assert {cell.config.data.name for cell in train.cells} == {"fashion-mnist"}
+    assert "  CIFAR-10: no data here" in said
+    assert done.absent == {"CIFAR-10": "no files of cifar10", "CIFAR-100": "no files of cifar100"}
+    assert done.text().count("  no data here") == 2 * 2 * 2  # data sets x cells x measures
+    assert "no data here: no files of cifar10" in done.text()
+    assert {c.published.dataset for c in done.comparisons if c.ours} == {"Fashion-MNIST"}
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    done, said = again(tmp_path, "2", "smoke", Trained(failing="Baseline"))
+    assert done.failed == {"Fashion-MNIST, Baseline, lambda 0": "the loss is nan"}
+    assert "  Fashion-MNIST, Magnet, lambda 0.75: done" in said
+    assert "failed: Fashion-MNIST, Baseline, lambda 0: the loss is nan" in done.text()
+
+
+def test_the_scale_and_its_time_are_said_before_the_first_run(tmp_path: Path) -> None:
+    _, said = again(tmp_path, "2", "smoke", Trained())
+    assert said[0].splitlines() == [
+        "latent-boost, table 2: accuracy and F1 of four metric losses at three lambdas",
+        "scale smoke: 1,000 training images, 1,000 test images, 1 epoch, 1 seed, 6 of 39 cells",
+    ]
+    assert said[1] == "  Fashion-MNIST: 2 of 2 runs to do, about 1 minute of training"
+    assert [line.endswith("done") for line in said[1:]] == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_only_full_is_comparable(tmp_path: Path, scale: str) -> None:
+    done, _ = again(tmp_path, "5", scale, Trained())
+    assert done.comparable == (scale == "full")
+    assert ("NOT COMPARABLE" in done.text()) == (scale != "full")
+    assert json.loads(done.json())["comparable"] == done.comparable
+
+
+@pytest.mark.parametrize("table", trainable()["latent-boost"])
+def test_text_is_readable_at_a_hundred_columns_and_keeps_every_doubt(tmp_path: Path, table: str) -> None:
+    done, _ = again(tmp_path, table, "full", Trained())
+    text = done.text()
+    assert max(map(len, text.splitlines())) <= 100
+    doubts = {doubt for c in done.comparisons for doubt in c.published.doubt.split(" | ") if doubt}
+    unwrapped = " ".join(text.split())
+    assert all(doubt in unwrapped for doubt in doubts)
+
+
+def test_text_of_a_line(tmp_path: Path) -> None:
+    lines = again(tmp_path, "4", "cpu", Trained())[0].text().splitlines()
+    (line,) = [x for x in lines if "88.12 ± 0.29" in x]
+    assert line.split()[:7] == ["LB", "without", "PCA", "0.75", "accuracy,", "%", "51.00"]
+    (mark,) = [x.split("]")[0] + "]" for x in lines if "88.12 duplicates" in x]
+    assert mark in line
+
+
+def test_json_holds_every_seed(tmp_path: Path) -> None:
+    content = json.loads(again(tmp_path, "2", "cpu", Trained())[0].json())
+    first = content["comparisons"][0]
+    assert first["values"] == pytest.approx([50, 51, 52])
+    assert first["published"]["value"] == 88.59
+    assert content["absent"].keys() == {"CIFAR-10", "CIFAR-100"}
+
+
+def test_tables_share_their_runs(tmp_path: Path) -> None:
+    first, second = Trained(), Trained()
+    again(tmp_path, "2", "cpu", first)
+    again(tmp_path, "4", "cpu", second)
+    shared = {cell.folder for cell in first.cells} & {cell.folder for cell in second.cells}
+    assert {folder.parent.name for folder in shared} == {"Baseline-0", "Magnet-0.75"}
+    configs = {cell.folder: cell.config for cell in first.cells}
+    assert all(configs[cell.folder] == cell.config for cell in second.cells if cell.folder in shared)
+
+
+def test_unknown_scale_and_tables_without_runs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no scale 'ful'; did you mean 'full'"):
+        find_scale("ful")
+    with pytest.raises(
+        UserError, match=r"no recipe trains what table 1 of latent-boost shows; .*latent-boost 2, 3"
+    ):
+        again(tmp_path, "1", "smoke", Trained())
+    with pytest.raises(UserError, match=r"no recipe trains what table 6\.6 of vae-dml"):
+        plan("vae-dml", "6.6", "smoke")
+
+
+def test_durations_are_rough() -> None:
+    assert [duration(s) for s in (0, 59, 61, 7_199, 7_201, 172_801)] == [
+        "1 minute",
+        "1 minute",
+        "2 minutes",
+        "120 minutes",
+        "2 hours",
+        "2 days",
+    ]
+
+
+def write_idx(path: Path, array: Tensor) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(gzip.compress(header + array.numpy().tobytes(), compresslevel=1))
+
+
+@pytest.fixture
+def little_fashion(tmp_path: Path) -> config.Data:
+    """Files in the format of Fashion-MNIST: ten classes that differ in one bright row of the image."""
+    g = torch.Generator().manual_seed(0)
+    for part, n in (("train", 200), ("t10k", 100)):
+        y = torch.arange(n, dtype=torch.uint8) % 10
+        images = torch.randint(100, (n, 28, 28), generator=g, dtype=torch.uint8)
+        images[torch.arange(n), 2 * y.long()] = 255
+        (tmp_path / "fashion-mnist").mkdir(exist_ok=True)
+        write_idx(tmp_path / "fashion-mnist" / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(tmp_path / "fashion-mnist" / f"{part}-labels-idx1-ubyte.gz", y)
+    return config.Data(root=str(tmp_path), unverified=True, batch=32)
+
+
+def test_real_runs_are_kept_and_not_repeated(tmp_path: Path, little_fashion: config.Data) -> None:
+    said: list[str] = []
+
+    def go() -> Reproduction:
+        return reproduce("latent-boost", "5", "smoke", tmp_path / "runs", little_fashion, say=said.append)
+
+    first = go()
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("record.json")}
+    assert len(records) == 2
+    assert not first.failed
+    assert first.absent.keys() == {"CIFAR-10", "CIFAR-100"}
+    said.clear()
+    assert replace(go(), absent=first.absent) == first
+    assert said[1] == "  Fashion-MNIST: all 2 runs are done"
+    assert {path: path.stat().st_mtime_ns for path in records} == records
