@@ -81,10 +81,11 @@ def interleaved(runs: Sequence[Callable[[], object]], budget: float) -> list[lis
 
 
 def batch(n: int, d: int, classes: int = 10) -> tuple[Tensor, Tensor]:
+    """Points of classes that overlap, as at the start of training; else the hinges have nothing to do."""
     g = torch.Generator().manual_seed(n + d)
     y = torch.arange(n) % classes
-    z = torch.randn(n, d, generator=g) + torch.randn(classes, d, generator=g)[y]
-    return z.requires_grad_(), y
+    middles = 2 * nn.functional.normalize(torch.randn(classes, d, generator=g))
+    return (torch.randn(n, d, generator=g) + middles[y]).requires_grad_(), y
 
 
 def there_and_back(loss: Loss, z: Tensor, y: Tensor) -> float:

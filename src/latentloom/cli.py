@@ -16,6 +16,7 @@ from latentloom import config
 from latentloom.checks import UserError, unknown
 
 Overrides = list[tuple[str, str]]
+Commands: typing.TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 # Short flags for the fields that are set most often.
 SHORT = {
     "data": "data.name",
@@ -26,11 +27,18 @@ SHORT = {
 }
 
 
+# Flags of the command itself; all others are fields.
+OWN = {"help", "folder", "seeds", "workers", "scale", "json"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 when done, 2 for a mistake in what was asked, 130 if stopped."""
-    arguments, rest = _parser().parse_known_args(argv)
+    words, fields = _taken_apart(sys.argv[1:] if argv is None else argv)
+    arguments, rest = _parser().parse_known_args(words)
     try:
-        overrides = _overrides(rest)
+        overrides = [(_field(name), text) for name, text in fields]
+        if rest:
+            raise UserError(f"what is {rest[0]!r}? fields are set as --data.batch 64; see --help")
         if overrides and arguments.run not in (_train, _compare, _reproduce):
             raise UserError(f"{arguments.command} takes no --{overrides[0][0]}")
         arguments.run(arguments, overrides)
@@ -66,6 +74,8 @@ def _train(arguments: argparse.Namespace, overrides: Overrides) -> None:
 def _compare(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from latentloom.report.comparison import compare
 
+    if any(field == "seed" for field, _ in overrides):
+        raise UserError("compare runs the seeds 0 to N - 1; say how many with --seeds N")
     recipes = [_with_inline(text) for text in arguments.recipes]
     folder = Path(arguments.folder or f"runs/compare-{_safe(dict(overrides).get('data.name', 'digits'))}")
     text, page = compare(recipes, overrides, seeds=arguments.seeds, folder=folder, workers=arguments.workers)
@@ -88,14 +98,21 @@ def _list(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from latentloom.files import write_text
     from latentloom.recipes import load_recipe
     from latentloom.reproduce import reproduce
 
+    for field, _ in overrides:
+        if not field.startswith("data.") or field == "data.name":
+            raise UserError(
+                f"reproduce runs what the table says; --{field} cannot be set, only how data are found"
+            )
     data = load_recipe("baseline", overrides).data
-    folder = Path(arguments.folder or f"runs/reproduce-{arguments.paper}")
-    print(
-        reproduce(arguments.paper, arguments.table, arguments.scale, folder, data, arguments.workers).text()
-    )
+    folder = Path(arguments.folder or "runs/reproduce")
+    done = reproduce(arguments.paper, arguments.table, arguments.scale, folder, data, arguments.workers)
+    print(done.text())
+    if arguments.json:
+        write_text(Path(arguments.json), done.json())
 
 
 def _list_recipes() -> Iterator[tuple[str, str]]:
@@ -151,11 +168,20 @@ def _parser() -> argparse.ArgumentParser:
         description="Give an image classifier a latent space with structure, and measure it.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_runs(commands)
+    evaluate = _command(commands, "evaluate", _evaluate, "the card of a run, or of any latents")
+    evaluate.add_argument(
+        "what", metavar="RUN|LATENTS", help="a run's folder, or a .parquet or .npz file with z and y"
+    )
+    listing = _command(commands, "list", _list, "what there is to choose from")
+    listing.add_argument("of", choices=[*LISTS], metavar="|".join(LISTS))
+    return parser
 
+
+def _add_runs(commands: Commands) -> None:
     train = _command(commands, "train", _train, "train one recipe, and take its card", settable=True)
     train.add_argument("recipe", metavar="RECIPE", help="a name of `latentloom list recipes`, or a YAML file")
     train.add_argument("--folder", help="where the run is kept (runs/RECIPE-DATA-seedN)")
-
     compare = _command(
         commands, "compare", _compare, "recipes over seeds: a table with spread, and a page", settable=True
     )
@@ -170,15 +196,6 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=1, help="runs at a time, each on its share of cores (1)"
     )
     compare.add_argument("--folder", help="where the runs are kept (runs/compare-DATA)")
-
-    evaluate = _command(commands, "evaluate", _evaluate, "the card of a run, or of any latents")
-    evaluate.add_argument(
-        "what", metavar="RUN|LATENTS", help="a run's folder, or a .parquet or .npz file with z and y"
-    )
-
-    listing = _command(commands, "list", _list, "what there is to choose from")
-    listing.add_argument("of", choices=[*LISTS], metavar="|".join(LISTS))
-
     again = _command(
         commands, "reproduce", _reproduce, "our figures beside the published ones", settable=True
     )
@@ -186,12 +203,12 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("table", metavar="TABLE", help="2, 3, 4, 5, A5, A6, A7 or A8")
     again.add_argument("--scale", default="smoke", choices=["smoke", "cpu", "full"], help="(smoke)")
     again.add_argument("--workers", type=int, default=1, help="runs at a time (1)")
-    again.add_argument("--folder", help="where the runs are kept (runs/reproduce-PAPER)")
-    return parser
+    again.add_argument("--json", help="also write the figures to this file")
+    again.add_argument("--folder", help="where the runs are kept (runs/reproduce)")
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace, Overrides], None],
     about: str,
@@ -203,6 +220,7 @@ def _command(
         description=about[0].upper() + about[1:] + ".",
         epilog=_fields_text() if settable else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(run=run)
     return parser
@@ -236,18 +254,26 @@ def _fields(kind: type, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{field.name}", field.default
 
 
-def _overrides(rest: Sequence[str]) -> Overrides:
-    """(field, YAML text) of the flags `--a.b value` and `--a.b=value`; a flag alone is true."""
+def _taken_apart(argv: Sequence[str]) -> tuple[list[str], Overrides]:
+    """The words of the command, and (field, YAML text) of flags `--a.b value` and `--a.b=value`.
+
+    A flag whose field is true or false needs no value.
+    """
+    defaults = dict(_fields(config.Train))
+    words: list[str] = []
     found: Overrides = []
-    for text in rest:
-        if text.startswith("--"):
-            name, _, value = text[2:].partition("=")
-            found.append((_field(name), value or "true"))
-        elif found and "=" not in text:
-            found[-1] = (found[-1][0], text)
-        else:
-            raise UserError(f"what is {text!r}? fields are set as --data.batch 64; see --help")
-    return found
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, text = word[2:].partition("=")
+        if not word.startswith("--") or name in OWN:
+            words.append(word)
+            continue
+        alone = isinstance(defaults.get(name), bool) and not (rest and rest[0] in ("true", "false"))
+        if not equals:
+            text = "true" if alone or not rest else rest.pop(0)
+        found.append((name, text))
+    return words, found
 
 
 def _field(name: str) -> str:

@@ -1,6 +1,6 @@
 """The values that travel from images to report; whoever knows these knows the library.
 
-    ImageSet -> Latent -> Breakdown -> Card -> Record
+ImageSet -> Latent -> Breakdown -> Card -> Record
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Latent:
 
     def get(self, name: str) -> Tensor | None:
         """The tensor of that name, or None where there is none."""
-        return self[name] if name in self else None
+        return {**self.shared, **self.samples}.get(name)
 
 
 @dataclass(frozen=True)

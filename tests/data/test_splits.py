@@ -72,6 +72,7 @@ def test_the_order_is_random_within_and_across_classes():
     assert torch.equal(stratified_order(labels, 3), orders[3])
     assert len({order[0].item() for order in orders}) > 5
     assert {labels[order[0]].item() for order in orders} == {0, 1}
+    assert {(order[0] < order[1]).item() for order in orders} == {True, False}
 
 
 @pytest.mark.parametrize("split", [lambda s: split_validation(s, 0.1, 5), split_test])

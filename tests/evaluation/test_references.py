@@ -27,7 +27,9 @@ def scene() -> dict[str, Tensor]:
     y = torch.tensor([2, 0, 1, 5, 0, 2, -1, 0, 1, 2, 0, 1, 1, 0, 6])
     z = torch.randn(len(y), 3, generator=g, dtype=torch.float64)
     z = (z + torch.stack([y == 0, y == 1, y == 2], 1)) * torch.tensor([2.0, 1.0, 0.3]) + 7
-    logits = torch.randn(len(y), 8, generator=g, dtype=torch.float64) - torch.tensor([0, 0, 0, 9, -1, 0, 0, 9])
+    logits = torch.randn(len(y), 8, generator=g, dtype=torch.float64) - torch.tensor(
+        [0, 0, 0, 9, -1, 0, 0, 9]
+    )
     return {"z": z, "y": y, "logits": logits + 1.5 * torch.nn.functional.one_hot(y % 8, 8)}
 
 

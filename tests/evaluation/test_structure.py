@@ -52,7 +52,9 @@ def test_silhouette_equals_that_of_scikit_learn(n: int, d: int, classes: int) ->
 def test_silhouette_with_class_names_that_leave_gaps() -> None:
     z, y = blobs(80, 3, 4)
     names = torch.tensor([1000, 7, 0, 31])[y]
-    assert silhouette(z, names).item() == pytest.approx(sklearn_silhouette(z.numpy(), names.numpy()), abs=CLOSE)
+    assert silhouette(z, names).item() == pytest.approx(
+        sklearn_silhouette(z.numpy(), names.numpy()), abs=CLOSE
+    )
 
 
 @pytest.mark.parametrize("block", [1, 4, 49, 10_000])
@@ -65,7 +67,7 @@ def test_silhouette_does_not_depend_on_the_blocks(block: int, monkeypatch: pytes
 
 @st.composite
 def hard_points(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
-    """Few distinct points, so duplicates; constant features; classes of one; offsets and scales of any size."""
+    """Few distinct points, so duplicates; constant features; classes of one; any offset and scale."""
     n, d = draw(st.integers(3, 25)), draw(st.integers(1, 4))
     grid = draw(arrays(np.int64, (n, d), elements=st.integers(-3, 3))).astype(np.float64)
     offset, scale = draw(st.sampled_from([0.0, 1.0, 1e3, -1e6])), draw(st.sampled_from([1e-6, 0.1, 1.0, 1e4]))
@@ -75,7 +77,7 @@ def hard_points(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(grid * scale + offset).float(), torch.from_numpy(labels)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(hard_points())
 def test_silhouette_of_hard_points(points: tuple[Tensor, Tensor]) -> None:
     z, y = points
@@ -83,13 +85,14 @@ def test_silhouette_of_hard_points(points: tuple[Tensor, Tensor]) -> None:
     assert silhouette(z, y).item() == pytest.approx(exact(z, y).mean(), abs=CLOSE)
 
 
-def test_the_comparison_notices_points_that_coincide_only_nearly() -> None:
-    """Two classes on one far point: rounding in a product of coordinates gives any number but 0."""
-    z = torch.cat([torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.full((6, 3), 1e4 / 3)])
-    y = torch.tensor([0] * 20 + [1, 2] * 3)
+def test_classes_that_share_one_far_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding in a product of coordinates would give such points any silhouette but 0."""
+    g = torch.Generator().manual_seed(0)
+    near, far = torch.randn(2, 20, 40, generator=g, dtype=torch.float64)
+    z, y = torch.cat([near, 1e3 * far[:1].expand(6, 40)]), torch.tensor([0] * 20 + [1, 2] * 3)
     assert silhouette_samples(z, y)[20:].tolist() == [0.0] * 6
-    values = structure._class_sums(z.double(), y, 3)
-    assert (values[20:, 1:] > 0).any(), "the product is exact here; the case has lost its point"
+    monkeypatch.setattr(structure, "RESOLVED", 0.0)
+    assert silhouette_samples(z, y)[20:].abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
@@ -113,12 +116,12 @@ def test_silhouettes_are_nan_where_unlabelled_and_for_all_where_one_is_not_finit
     assert silhouette_samples(z, torch.full((5,), -1)).isnan().all()
 
 
-@pytest.mark.parametrize("offset", [0.0, 0.1, 1e5])
+@pytest.mark.parametrize("offset", [0.0, 0.5, 1e5])
 def test_ends_of_the_ranges(offset: float) -> None:
     y = torch.tensor([0, 0, 1, 1, 2])
-    place = torch.full((5, 3), offset)
-    apart = place + torch.eye(3)[y]
-    together = place.clone()
+    place = torch.full((5, 3), offset + 0.1)
+    apart = torch.eye(3)[y] + offset
+    together = torch.full((5, 3), offset)
     together[:4, 0] += torch.tensor([-1.0, 1.0, -2.0, 2.0])  # all means in one place
     for z, ratio in ((place, math.inf), (together, math.inf), (apart, 0.0)):
         assert (size_to_distance(z, y).item(), scatter_ratio(z, y).item()) == (ratio, ratio)

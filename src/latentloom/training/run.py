@@ -146,7 +146,7 @@ def _record(
         commit=commit_of(Path(__file__).parent),
         sources=source_hashes(),
         versions=versions(),
-        hardware=hardware(),
+        hardware=hardware(config.training.accelerator),
         warnings=module.alarms,
     )
 

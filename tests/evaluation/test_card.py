@@ -1,0 +1,158 @@
+"""The card: all scores, each with what is needed to read it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from functools import cache
+
+import pytest
+import torch
+
+from latentloom.evaluation import (
+    SCORES,
+    card_from_json,
+    card_table,
+    card_to_json,
+    knn_predictions,
+    linear_predictions,
+    nearest_centre_predictions,
+    take_card,
+)
+from latentloom.values import Card, Finding, Latent
+
+PROBES = {
+    "knn_accuracy": knn_predictions,
+    "linear_probe_accuracy": linear_predictions,
+    "nearest_centre_accuracy": nearest_centre_predictions,
+}
+WITH_INTERVAL = {"accuracy", "micro_f1", "macro_f1", "silhouette", *PROBES}
+
+
+def latents(n: int = 120, seed: int = 0) -> Latent:
+    """Three classes that overlap, one row in ten unlabelled; the rule of the logits is the true one."""
+    g = torch.Generator().manual_seed(seed)
+    middles = torch.tensor([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    y = torch.randint(3, (n,), generator=g)
+    z = middles[y] + torch.randn(n, 3, generator=g)
+    y[::10] = -1
+    return Latent({"z": z, "y": y, "logits": -torch.cdist(z, middles)})
+
+
+@cache
+def card() -> Card:
+    return take_card(latents(), latents(200, seed=1), split="test", bootstrap=200)
+
+
+def test_every_score_is_on_the_card_with_its_value_direction_and_range() -> None:
+    assert card().findings.keys() == {*SCORES, *PROBES}
+    assert (card().split, card().images) == ("test", 120)
+    for name, info in SCORES.items():
+        found = card().findings[name]
+        assert found.value == pytest.approx(info.fn(*(latents()[key] for key in info.reads)).item()), name
+        assert (found.better, found.low, found.high) == (info.better, info.low, info.high)
+
+
+def test_probes_are_fitted_on_training_latents_and_scored_on_the_split() -> None:
+    ours, train = latents(), latents(200, seed=1)
+    rows = ours.y >= 0
+    for name, predict in PROBES.items():
+        right = predict(train.z, train.y, ours.z[rows]) == ours.y[rows]
+        assert card().value(name) == pytest.approx(right.double().mean().item())
+        own = predict(ours.z, ours.y, ours.z[rows]) == ours.y[rows]
+        assert card().value(name) != pytest.approx(own.double().mean().item()), (
+            "fitted on what it is scored on"
+        )
+
+
+def test_intervals_hold_the_value_and_say_how_they_came_about() -> None:
+    for name, found in card().findings.items():
+        assert (found.interval is not None) == (name in WITH_INTERVAL), name
+        if found.interval:
+            low, high = found.interval
+            assert found.low <= low < found.value < high <= found.high
+            assert "200 resamples" in found.protocol
+        assert ("120" if SCORES.get(name, SCORES["silhouette"]).reads == ("z",) else "108") in found.protocol
+        assert "images of test" in found.protocol
+
+
+def test_interval_of_an_accuracy_is_about_two_standard_errors_wide() -> None:
+    for name in ("accuracy", "macro_f1"):
+        found = take_card(latents(2000), None, split="test", bootstrap=500).findings[name]
+        error = math.sqrt(found.value * (1 - found.value) / 1800)
+        assert found.interval is not None
+        assert found.interval[1] - found.interval[0] == pytest.approx(3.92 * error, rel=0.2)
+
+
+def test_what_is_not_there_is_left_out() -> None:
+    z, y = latents().z, latents().y
+    assert take_card(Latent({"z": z, "y": y}), None, split="test").findings.keys() == {
+        name for name, info in SCORES.items() if "logits" not in info.reads
+    }
+    unlabelled = Latent({"z": z, "y": torch.full_like(y, -1)})
+    assert not take_card(unlabelled, latents(), split="test").findings.keys() & PROBES.keys()
+    assert not take_card(latents(), unlabelled, split="test").findings.keys() & PROBES.keys()
+    assert take_card(unlabelled, None, split="test").value("silhouette") == -1.0
+    assert all(
+        f.interval is None for f in take_card(latents(), None, split="t", bootstrap=0).findings.values()
+    )
+
+
+def test_the_same_seed_gives_the_same_card_and_the_limit_is_kept() -> None:
+    ours, train = latents(), latents(200, seed=1)
+    assert card() == take_card(ours, train, split="test", bootstrap=200)
+    few = take_card(ours, train, split="test", bootstrap=200, probe_limit=9)
+    assert few.value("knn_accuracy") != card().value("knn_accuracy")
+    assert "(9 of them)" in few.findings["knn_accuracy"].protocol
+    other = take_card(ours, train, split="test", bootstrap=200, seed=1)
+    assert other.findings["accuracy"].interval != card().findings["accuracy"].interval
+
+
+def test_points_that_are_not_finite_give_nan_without_intervals() -> None:
+    broken = latents()
+    broken = dataclasses.replace(broken, samples={**broken.samples, "z": broken.z * math.nan})
+    for ours, train in ((broken, latents()), (latents(), broken)):
+        found = take_card(ours, train, split="test").findings
+        assert all(math.isnan(found[name].value) and found[name].interval is None for name in PROBES)
+    found = take_card(broken, None, split="test").findings
+    assert math.isnan(found["silhouette"].value)
+    assert found["accuracy"].value == card().value("accuracy")
+
+
+def test_card_survives_json() -> None:
+    odd = Finding(math.nan, "lower", -math.inf, math.inf, "odd", (math.nan, math.inf))
+    whole = Card("test", 3, {**card().findings, "odd": odd})
+    again = card_from_json(json.loads(json.dumps(card_to_json(whole), allow_nan=False)))
+    assert repr(again) == repr(whole)
+    assert card_from_json(card_to_json(card())) == card()
+
+
+def test_table_is_aligned_and_narrow() -> None:
+    lines = card_table(card()).splitlines()
+    assert lines[0] == "test: 120 images"
+    assert [line.split()[0] for line in lines[2:]] == list(card().findings)
+    assert max(map(len, lines)) <= 80
+    accuracy = card().findings["accuracy"]
+    assert accuracy.interval is not None
+    low, high = accuracy.interval
+    assert lines[2].split() == [
+        "accuracy",
+        f"{accuracy.value:.4f}",
+        f"{low:.4f}",
+        "to",
+        f"{high:.4f}",
+        "↑",
+        "0",
+        "to",
+        "1",
+    ]
+    assert len({line.find("↑") + line.find("↓") for line in lines[2:]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.12345, "0.1235"), (-12.3456, "-12.346"), (math.inf, "inf"), (4e7, "40000000.0")]
+)
+def test_numbers_keep_few_decimals(value: float, text: str) -> None:
+    table = card_table(Card("s", 1, {"a": Finding(value, "lower", 0.0, 1.0, "")}))
+    assert table.splitlines()[2].split() == ["a", text, "–", "↓", "0", "to", "1"]

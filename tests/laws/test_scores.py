@@ -1,0 +1,253 @@
+"""Laws that hold for every score; where one does not, the exemption carries its reason and is true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from latentloom.evaluation import SCORES
+
+Inputs = dict[str, Tensor]
+CLASSES, DIMS, N = 4, 5, 40
+Y = torch.arange(N) % CLASSES
+
+every_score = pytest.mark.parametrize("name", SCORES)
+of_points = pytest.mark.parametrize("name", [name for name, info in SCORES.items() if "z" in info.reads])
+of_labels = pytest.mark.parametrize("name", [name for name, info in SCORES.items() if "y" in info.reads])
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def scene() -> Inputs:
+    """Four classes of unequal size that overlap, interleaved, off the origin; a head that errs."""
+    y = torch.tensor([0, 0, 1, 3, 2, 0, 1, 0, 3, 2] * 4)
+    z = 2 * random(CLASSES, DIMS, seed=1)[y] + random(N, DIMS) + 3
+    return {"z": z, "y": y, "logits": torch.eye(CLASSES, dtype=torch.float64)[y] + random(N, CLASSES, seed=2)}
+
+
+def value(name: str, inputs: Inputs) -> float:
+    return SCORES[name].fn(*(inputs[key] for key in SCORES[name].reads)).item()
+
+
+def assert_law(name: str, exempt: Mapping[str, str], before: float, after: float) -> None:
+    """The values are the same, and differ where the score is exempt."""
+    same = after == pytest.approx(before, rel=1e-9, abs=1e-12)
+    assert same != (name in exempt), exempt.get(name, (before, after))
+
+
+# Inputs that are the worse for the score the larger the amount is, from 0 on.
+def noisier(amount: float) -> Inputs:
+    corners = torch.eye(DIMS, dtype=torch.float64)[Y]
+    return {"z": corners + amount * random(N, DIMS), "y": Y}
+
+
+def nearer(amount: float) -> Inputs:
+    return {"z": random(CLASSES, DIMS)[Y] / (1 + amount) + 0.01 * random(N, DIMS), "y": Y}
+
+
+def flatter(amount: float) -> Inputs:
+    return {"z": random(500, DIMS) * torch.exp(-amount * torch.arange(DIMS, dtype=torch.float64))}
+
+
+def more_wrong(amount: float) -> Inputs:
+    wrong = torch.arange(N) < round(amount * N / 4)
+    return {
+        "logits": 20 * torch.eye(CLASSES, dtype=torch.float64)[torch.where(wrong, Y + 1, Y) % CLASSES],
+        "y": Y,
+    }
+
+
+WORSE: dict[str, Callable[[float], Inputs]] = {
+    "silhouette": noisier,
+    "cluster_size": noisier,
+    "centre_distance": nearer,
+    "size_to_distance": noisier,
+    "scatter_ratio": noisier,
+    "effective_rank": flatter,
+    "components": flatter,
+    "accuracy": more_wrong,
+    "micro_f1": more_wrong,
+    "macro_f1": more_wrong,
+    "calibration_error": more_wrong,
+}
+
+
+def test_every_score_has_a_direction_to_test() -> None:
+    assert WORSE.keys() == SCORES.keys()
+
+
+@every_score
+def test_knows_its_direction_and_range(name: str) -> None:
+    info = SCORES[name]
+    ever_worse = [value(name, WORSE[name](amount)) for amount in (0, 0.1, 0.5, 1, 3)]
+    assert ever_worse == sorted(ever_worse, reverse=info.better == "higher")
+    assert len(set(ever_worse)) >= 4
+    assert all(info.low <= found <= info.high for found in [*ever_worse, value(name, scene())])
+
+
+@every_score
+def test_says_what_it_is_and_where_it_degenerates(name: str) -> None:
+    info = SCORES[name]
+    assert info.title
+    assert info.degenerate
+    assert info.low < info.high
+    assert set(info.reads) <= scene().keys()
+
+
+@every_score
+def test_order_of_the_images_does_not_matter(name: str) -> None:
+    inputs, order = scene(), torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    after = value(name, {key: rows[order] for key, rows in inputs.items()})
+    assert after == pytest.approx(value(name, inputs), rel=1e-9)
+
+
+@every_score
+def test_names_of_the_classes_do_not_matter(name: str) -> None:
+    inputs, names = scene(), torch.tensor([5, 0, 6, 2])
+    logits = torch.full((N, 7), -1e9, dtype=torch.float64).index_copy(1, names, inputs["logits"])
+    after = value(name, {"z": inputs["z"], "y": names[inputs["y"]], "logits": logits})
+    assert after == pytest.approx(value(name, inputs), rel=1e-9)
+
+
+@of_points
+def test_turning_and_moving_the_space_does_not_matter(name: str) -> None:
+    inputs, turn = scene(), torch.linalg.qr(random(DIMS, DIMS, seed=3)).Q
+    after = value(name, inputs | {"z": inputs["z"] @ turn + 10 * random(DIMS)})
+    assert after == pytest.approx(value(name, inputs), rel=1e-9)
+
+
+UNITS = {
+    "cluster_size": "a length, in units of z",
+    "centre_distance": "a length, in units of z",
+}
+
+
+@of_points
+def test_scale_of_the_space_does_not_matter(name: str) -> None:
+    inputs = scene()
+    assert_law(name, UNITS, value(name, inputs), value(name, inputs | {"z": 1000 * inputs["z"]}))
+
+
+NEEDS_NO_LABELS = {
+    "effective_rank": "says how points fill the space, labelled or not",
+    "components": "says how points fill the space, labelled or not",
+}
+
+
+@every_score
+def test_unlabelled_images_do_not_count(name: str) -> None:
+    inputs = scene()
+    far = 1e3 * random(10, 1) * torch.ones(DIMS)
+    broken = {"z": far, "y": torch.full((10,), -1), "logits": random(10, CLASSES)}
+    order = torch.randperm(N + 10, generator=torch.Generator().manual_seed(0))
+    after = value(name, {key: torch.cat([inputs[key], broken[key]])[order] for key in inputs})
+    assert_law(name, NEEDS_NO_LABELS, value(name, inputs), after)
+
+
+@of_labels
+def test_unlabelled_images_may_be_anything(name: str) -> None:
+    inputs = scene()
+    y = torch.where(torch.arange(N) == 3, -1, inputs["y"])
+    broken = {
+        key: rows.index_fill(0, torch.tensor([3]), math.nan) for key, rows in inputs.items() if key != "y"
+    }
+    assert value(name, {**broken, "y": y}) == value(name, inputs | {"y": y})
+
+
+SPOILED: dict[str, Callable[[Inputs], Inputs]] = {
+    "all points equal": lambda i: (
+        i | {"z": torch.full_like(i["z"], 0.1), "logits": torch.ones_like(i["logits"])}
+    ),
+    "one class": lambda i: i | {"y": torch.zeros_like(i["y"])},
+    "each point its own class": lambda i: i | {"y": torch.arange(N)},
+    "one point": lambda i: {key: rows[:1] for key, rows in i.items()},
+    "two points": lambda i: {key: rows[[0, 2]] for key, rows in i.items()},
+    "classes drawn to a point": lambda i: i | {"z": random(CLASSES, DIMS)[i["y"]]},
+    "a line": lambda i: i | {"z": i["z"][:, :1] * torch.ones(DIMS)},
+    "one dimension": lambda i: i | {"z": i["z"][:, :1], "logits": i["logits"][:, :1]},
+    "far more dimensions than points": lambda i: i | {"z": random(N, 200)},
+    "no labels": lambda i: i | {"y": torch.full_like(i["y"], -1)},
+    "nothing": lambda i: {key: rows[:0] for key, rows in i.items()},
+    "huge": lambda i: i | {"z": (i["z"] * 1e37).float(), "logits": (i["logits"] * 1e37).float()},
+    "tiny": lambda i: i | {"z": (i["z"] * 1e-40).float(), "logits": (i["logits"] * 1e-40).float()},
+}
+
+
+@every_score
+@pytest.mark.parametrize("spoil", SPOILED)
+def test_stays_in_its_range_where_there_is_little_to_compare(name: str, spoil: str) -> None:
+    info = SCORES[name]
+    assert info.low <= value(name, SPOILED[spoil](scene())) <= info.high
+
+
+@every_score
+def test_nothing_to_judge_is_the_worst_end(name: str) -> None:
+    assert value(name, SPOILED["nothing"](scene())) == SCORES[name].worst
+
+
+NOT_WORST = {
+    "silhouette": "0, as scikit-learn has it: nothing is nearer to another class than to its own",
+    "cluster_size": "0, the best: it is small there, and is read with centre_distance",
+}
+
+
+@of_points
+def test_all_points_in_one_place_is_the_worst_end(name: str) -> None:
+    found = value(name, SPOILED["all points equal"](scene()))
+    assert (found == SCORES[name].worst) != (name in NOT_WORST), NOT_WORST.get(name, found)
+
+
+@every_score
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_input_that_is_not_finite_gives_nan(name: str, bad: float) -> None:
+    inputs = scene()
+    for key in ("z", "logits"):
+        inputs[key][7, 1] = bad
+    assert math.isnan(value(name, inputs))
+
+
+@every_score
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_works_in_float64_whatever_comes(name: str, dtype: torch.dtype) -> None:
+    inputs = scene()
+    rounded = {key: rows.to(dtype) if rows.is_floating_point() else rows for key, rows in inputs.items()}
+    wide = {key: rows.double() if rows.is_floating_point() else rows for key, rows in rounded.items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert value(name, rounded) == value(name, wide)
+
+
+@every_score
+def test_leaves_inputs_and_global_state_alone(name: str) -> None:
+    inputs = scene()
+    for key in ("z", "logits"):
+        inputs[key].requires_grad_()
+    before = (
+        torch.get_rng_state(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+    )
+    found = SCORES[name].fn(*(inputs[key] for key in SCORES[name].reads))
+    after = torch.get_rng_state(), torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
+    assert torch.equal(before[0], after[0])
+    assert before[1:] == after[1:]
+    assert found.shape == ()
+    assert found.dtype == torch.float64
+    assert not found.requires_grad
+    assert_close(inputs, scene(), rtol=0, atol=0, check_dtype=True)
+
+
+@pytest.mark.parametrize("name", [name for name, info in SCORES.items() if info.per_image])
+def test_is_the_mean_of_its_values_per_image(name: str) -> None:
+    info, inputs = SCORES[name], scene()
+    inputs["y"][::7] = -1
+    values = info.per_image(*(inputs[key] for key in info.reads))  # type: ignore[misc]
+    assert values.isnan().tolist() == (inputs["y"] < 0).tolist()
+    assert values.nanmean().item() == pytest.approx(value(name, inputs))
