@@ -22,17 +22,8 @@ PACKAGE = ROOT / "src" / "latentloom"
 # everything, and nothing but __main__ may read it.
 ORDER = [
     *("values", "config", "checks", "files", "records", "recipes", "data", "encoders", "latent", "losses"),
-    *(
-        "objective",
-        "evaluation",
-        "training",
-        "report",
-        "published",
-        "reproduce",
-        "cli",
-        "__init__",
-        "__main__",
-    ),
+    *("objective", "evaluation", "training", "report", "published", "reproduce", "lists", "flags", "cli"),
+    *("__init__", "__main__"),
 ]
 
 MANY_FILES = {"utils", "util", "helpers", "helper", "common", "base", "manager"}  # names that say nothing

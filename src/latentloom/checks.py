@@ -26,6 +26,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"no {kind} {name!r}; {hint}known: {', '.join(names)}")
 
 
+def check_choice(kind: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that is not among the known ones."""
+    if name not in known:
+        raise unknown(kind, name, known)
+
+
 def check_labelled(z: Tensor, y: Tensor) -> None:
     """Refuse anything but points (n, d) with integer labels (n,)."""
     if z.ndim != 2 or not z.is_floating_point():

@@ -67,7 +67,7 @@ class Data:
     size: int | None = None  # images of a folder are resized and cropped to size x size
     augment: list[str] = field(default_factory=list)  # of: crop, flip
     batch: int = 128
-    workers: int = 2  # processes that decode folders; small sets need none
+    workers: int = 2  # threads that decode the images of folders; small sets need none
 
 
 @dataclass

@@ -25,7 +25,7 @@ from latentloom.values import Card, Finding, Record
 
 PACKAGE = Path(__file__).parent
 # These show or repeat runs; a change of them leaves every result as it was.
-ONLY_SHOW = frozenset({"cli", "published", "records", "report", "reproduce"})
+ONLY_SHOW = frozenset({"cli", "flags", "lists", "published", "records", "report", "reproduce"})
 PACKAGES = ("latentloom", "torch", "numpy")
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

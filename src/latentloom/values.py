@@ -5,6 +5,7 @@ ImageSet -> Latent -> Breakdown -> Card -> Record
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 Direction = Literal["higher", "lower"]
+ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 class Images(Protocol):
@@ -125,6 +127,27 @@ class Card:
 
     def value(self, name: str) -> float:
         return self.findings[name].value
+
+    def __str__(self) -> str:
+        """Aligned text, at most 80 columns wide; an arrow points to the better side."""
+        lines = [("score", "value", "95 % interval", "better", "range")]
+        for name, finding in self.findings.items():
+            interval = " to ".join(map(_number, finding.interval)) if finding.interval else "–"
+            ends = f"{finding.low:g} to {finding.high:g}"
+            lines.append((name, _number(finding.value), interval, ARROWS[finding.better], ends))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        aligned = ["  ".join(map(_placed, "<>><<", line, widths)).rstrip() for line in lines]
+        return "\n".join([f"{self.split}: {self.images:,} images", *aligned])
+
+
+def _number(value: float) -> str:
+    """4 decimals below 10, one less for each power of ten, at least 1."""
+    size = abs(value)
+    return f"{value:.{max(1, 4 - int(math.log10(size))) if 10 <= size < math.inf else 4}f}"
+
+
+def _placed(side: str, text: str, width: int) -> str:
+    return f"{text:{side}{width}}"
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def test_download_fills_what_is_missing_and_only_then(tmp_path):
     "failure",
     [
         urllib.error.URLError("name not known"),
-        RuntimeError("Error downloading images.gz"),
+        RuntimeError("Error downloading images.gz:\n  Tried a mirror\n"),
         http.client.IncompleteRead(b""),
         TimeoutError("timed out"),
     ],

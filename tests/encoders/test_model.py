@@ -45,13 +45,13 @@ def test_logits_are_a_linear_function_of_z() -> None:
     model = digits_model()
     latent = model(torch.rand(5, 1, 8, 8))
     layer = model.heads["linear"].layer
-    assert_close(latent.logits, latent.z @ layer.weight.T + layer.bias)  # type: ignore[union-attr, operator]
+    assert_close(latent.logits, latent.z @ layer.weight.T + layer.bias)
 
 
 def test_images_are_taken_as_they_are() -> None:
     model, x = digits_model(), torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
     assert_close(model(x).z, model(x.float() / 255).z)
-    assert_close(model(x).z, model.encoder[1]((x / 255 - 0.5) / 0.5))  # type: ignore[index, operator]
+    assert_close(model(x).z, model.encoder[1]((x / 255 - 0.5) / 0.5))
 
 
 def test_centres_are_absent_unless_asked_for() -> None:
@@ -66,7 +66,7 @@ def test_learned_centres_are_parameters_that_the_loss_moves() -> None:
     points = dict(model.named_parameters())["heads.centres.points"]
     assert latent["centres"] is points
     losses.center(latent.z, torch.tensor([3, 3, 0, 7]), latent["centres"]).backward()
-    moved = points.grad.abs().sum(1) > 0  # type: ignore[union-attr]
+    moved = points.grad.abs().sum(1) > 0
     assert moved.nonzero().flatten().tolist() == [0, 3, 7]
 
 

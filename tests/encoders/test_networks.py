@@ -100,14 +100,14 @@ def test_projection_is_linear(latent_dim: int) -> None:
 def test_small_cnn_takes_any_size(size: int, side: int, channels: int) -> None:
     network = build_encoder("small_cnn", channels, size)
     assert network(torch.rand(2, channels, size, size)).shape == (2, 64)
-    assert network[-1].in_features == 64 * side * side  # type: ignore[index, union-attr]
+    assert network[-1].in_features == 64 * side * side
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_small_stem_keeps_the_map(name: str) -> None:
     resnet = build_encoder(name, 3, 32)
     maps: list[Tensor] = []
-    resnet.layer4.register_forward_hook(lambda layer, inputs, output: maps.append(output))  # type: ignore[union-attr]
+    resnet.layer4.register_forward_hook(lambda layer, inputs, output: maps.append(output))
     with torch.no_grad():
         resnet.eval()(torch.rand(1, 3, 32, 32))
     assert maps[0].shape[2:] == (4, 4)
@@ -115,7 +115,7 @@ def test_small_stem_keeps_the_map(name: str) -> None:
 
 def stem(network: nn.Module) -> tuple[object, ...]:
     conv = network.conv1
-    return conv.in_channels, conv.kernel_size, conv.stride, type(network.maxpool)  # type: ignore[union-attr]
+    return conv.in_channels, conv.kernel_size, conv.stride, type(network.maxpool)
 
 
 @pytest.mark.parametrize(("size", "small"), [(32, True), (63, True), (64, False), (224, False)])

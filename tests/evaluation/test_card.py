@@ -12,14 +12,12 @@ import torch
 
 from latentloom.evaluation import (
     SCORES,
-    card_from_json,
-    card_table,
-    card_to_json,
     knn_predictions,
     linear_predictions,
     nearest_centre_predictions,
     take_card,
 )
+from latentloom.records import card_from_json, card_to_json
 from latentloom.values import Card, Finding, Latent
 
 PROBES = {
@@ -129,7 +127,7 @@ def test_card_survives_json() -> None:
 
 
 def test_table_is_aligned_and_narrow() -> None:
-    lines = card_table(card()).splitlines()
+    lines = str(card()).splitlines()
     assert lines[0] == "test: 120 images"
     assert [line.split()[0] for line in lines[2:]] == list(card().findings)
     assert max(map(len, lines)) <= 80
@@ -154,5 +152,5 @@ def test_table_is_aligned_and_narrow() -> None:
     ("value", "text"), [(0.12345, "0.1235"), (-12.3456, "-12.346"), (math.inf, "inf"), (4e7, "40000000.0")]
 )
 def test_numbers_keep_few_decimals(value: float, text: str) -> None:
-    table = card_table(Card("s", 1, {"a": Finding(value, "lower", 0.0, 1.0, "")}))
+    table = str(Card("s", 1, {"a": Finding(value, "lower", 0.0, 1.0, "")}))
     assert table.splitlines()[2].split() == ["a", text, "–", "↓", "0", "to", "1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ from latentloom.evaluation import (
 )
 from latentloom.evaluation.probes import stratified_rows
 
-ALL = [knn_predictions, linear_predictions, nearest_centre_predictions]
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+ALL: list[Predict] = [knn_predictions, linear_predictions, nearest_centre_predictions]
 
 
 def clusters(n: int, seed: int, spread: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -29,7 +32,7 @@ def clusters(n: int, seed: int, spread: float = 1.0) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("predict", ALL)
-def test_finds_classes_that_are_apart_and_not_those_that_are_shuffled(predict) -> None:
+def test_finds_classes_that_are_apart_and_not_those_that_are_shuffled(predict: Predict) -> None:
     (train_z, train_y), (z, y) = clusters(300, 0), clusters(200, 1)
     assert (predict(train_z, train_y, z) == y).double().mean() > 0.9
     assert (
@@ -38,14 +41,14 @@ def test_finds_classes_that_are_apart_and_not_those_that_are_shuffled(predict) -
 
 
 @pytest.mark.parametrize("predict", ALL)
-def test_unlabelled_training_rows_and_their_order_do_not_matter(predict) -> None:
+def test_unlabelled_training_rows_and_their_order_do_not_matter(predict: Predict) -> None:
     (train_z, train_y), (z, _) = clusters(60, 0), clusters(40, 1)
     more_z, more_y = torch.cat([train_z.flip(0), 2 * z]), torch.cat([train_y.flip(0), torch.full((40,), -1)])
     assert predict(more_z, more_y, z).tolist() == predict(train_z, train_y, z).tolist()
 
 
 @pytest.mark.parametrize("predict", ALL)
-def test_one_class_and_fewer_points_than_neighbours(predict) -> None:
+def test_one_class_and_fewer_points_than_neighbours(predict: Predict) -> None:
     assert predict(torch.zeros(1, 2), torch.tensor([7]), torch.randn(3, 2)).tolist() == [7, 7, 7]
 
 

@@ -15,7 +15,7 @@ from latentloom.checks import UserError
 from latentloom.latent.projection import principal
 from latentloom.losses import center, latent_boost, magnet
 
-LITERAL: Mapping[str, Any] = {"variant": "paper", "share": None}
+LITERAL: Mapping[str, Any] = {"variant": "paper", "share": 1.0}
 
 
 def blobs(apart: float = 3.0, classes: int = 5, each: int = 8, d: int = 6) -> tuple[Tensor, Tensor]:
@@ -67,7 +67,7 @@ def test_scale_of_the_latents_does_not_matter_to_a_live_variance(scale: float) -
     z, y = blobs(apart=1.0)
     for options in ({"variant": "original"}, {"variant": "paper"}):
         assert_close(magnet(scale * z, y, **options), magnet(z, y, **options))
-    for options in ({}, {"variant": "paper"}, {"variance": "class"}, {"beta": 0.7, "share": None}):
+    for options in ({}, {"variant": "paper"}, {"variance": "class"}, {"beta": 0.7, "share": 0.9}):
         assert_close(latent_boost(scale * z, y, **options), latent_boost(z, y, **options))
     with pytest.raises(AssertionError):
         assert_close(magnet(scale * z, y, variant="code"), magnet(z, y, variant="code"))
@@ -123,7 +123,7 @@ def test_alpha_has_a_gradient_through_the_hinge_alone() -> None:
 
 def test_literal_formula_is_negative_down_to_its_bound() -> None:
     z, y = blobs(apart=100.0)
-    value = latent_boost(z, y, alpha=1.0, variant="paper", share=None)
+    value = latent_boost(z, y, alpha=1.0, variant="paper", share=1.0)
     assert_close(value.item(), 35 / 80 + 1 + math.log(1e-8))
     assert latent_boost(z, y) == 0
 
@@ -131,7 +131,8 @@ def test_literal_formula_is_negative_down_to_its_bound() -> None:
 def test_projection_on_everything_changes_nothing() -> None:
     z, y = blobs()
     for options in ({}, {"variant": "paper"}):
-        whole, none = (latent_boost(z, y, share=share, **options) for share in (1.0, None))
+        none = latent_boost(z, y, share=1.0, **options)
+        whole = latent_boost(z @ principal(z, y >= 0, 1.0), y, share=1.0, **options)
         assert_close(whole, none)
         assert_close(slope(whole, z), slope(none, z))
 
@@ -143,20 +144,18 @@ def test_no_gradient_passes_through_the_projection(d: int) -> None:
     assert not basis.requires_grad
     assert 0 < (basis != 0).any(0).sum() < 6
     got = slope(latent_boost(z, y, share=0.9), z)
-    assert_close(got, slope(latent_boost(z @ basis, y, share=None), z))
+    assert_close(got, slope(latent_boost(z @ basis, y, share=1.0), z))
 
 
 def test_rows_alone_in_their_class_repel_but_are_not_counted() -> None:
     z, y = blobs(apart=1.0, classes=3)
     alone = torch.cat([z.detach()[:1] + 0.1, z.detach()]).requires_grad_()
     label = torch.cat([torch.tensor([7]), y])
-    with_it = latent_boost(alone, label, share=None, hinge=False)
-    assert with_it > latent_boost(z, y, share=None, hinge=False)  # one rival more, so a larger log-sum
+    with_it = latent_boost(alone, label, share=1.0, hinge=False)
+    assert with_it > latent_boost(z, y, share=1.0, hinge=False)  # one rival more, so a larger log-sum
     far = alone.detach().clone()
     far[0] += 1e3
-    assert_close(
-        latent_boost(far, label, share=None, hinge=False), latent_boost(z, y, share=None, hinge=False)
-    )
+    assert_close(latent_boost(far, label, share=1.0, hinge=False), latent_boost(z, y, share=1.0, hinge=False))
 
 
 def one_class_without_extent() -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from latentloom.checks import UserError
+from latentloom.latent.geometry import root
 from latentloom.losses import TERMS, contrastive, n_pair, triplet
 
 PAIRS = {"contrastive": contrastive, "triplet": triplet, "n_pair": n_pair}
@@ -114,6 +115,18 @@ def test_satisfied_triplets_are_zero_and_the_margin_wakes_them() -> None:
     assert triplet(z, y, margin=1.0, over="nonzero") == 0
     assert_close(triplet(z, y, margin=1.5).item(), 2 * 0.5 / 8)
     assert_close(triplet(z, y, margin=1.5, over="nonzero").item(), 0.5)
+
+
+def test_pairs_that_cost_nothing_are_not_in_the_mean_of_pml() -> None:
+    z = torch.tensor([[2.0, 0], [2, 0], [0, 2], [0, 2]])  # own class 0, r, r apart; others r, r, 0
+    assert_close(contrastive(z, torch.tensor([0, 0, 0, 1]), variant="pml").item(), math.sqrt(2) + 1)
+
+
+def test_distance_of_a_point_to_itself_has_no_slope() -> None:
+    squared = torch.zeros(3, requires_grad=True)
+    root(squared).sum().backward()
+    assert squared.grad is not None
+    assert (squared.grad == 0).all()
 
 
 @pytest.mark.parametrize("variant", ["paper", "pml"])

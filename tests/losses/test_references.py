@@ -175,7 +175,7 @@ def naive_latent_boost(
     *,
     alpha: float = 1.0,
     beta: float = 1.0,
-    share: float | None = 0.95,
+    share: float = 0.95,
     variance: str = "pooled",
     of: str = "centre",
     hinge: bool = True,
@@ -186,7 +186,7 @@ def naive_latent_boost(
     """`variance`: pooled, class, or full (class, before the projection); `of`: whose divides a rival."""
     z, y, cluster = labelled(z, y, cluster or y, y=y)
     full, points = z, z
-    if share is not None:
+    if share < 1:
         points = (np.array(z) @ kept_directions(np.array(z), share).T).tolist()
     size, class_of = Counter(cluster), dict(zip(cluster, y, strict=True))
 
@@ -262,8 +262,9 @@ class Case:
 
 
 # The defaults of the default variant of Latent Boost: chosen by measurement, so written here once.
-BOOST = partial(naive_latent_boost, alpha=1.0, beta=1.0, share=0.95, variance="pooled", hinge=True, eps=0.0)
-LITERAL = partial(naive_latent_boost, variance="class", hinge=False, eps=1e-8)
+BOOST = partial(naive_latent_boost, alpha=4.0, beta=1.0, share=1.0, variance="pooled", hinge=True, eps=0.0)
+PROJECTED = partial(BOOST, alpha=1.0, share=0.95)
+LITERAL = partial(naive_latent_boost, alpha=1.0, variance="class", hinge=False, eps=1e-8)
 
 CASES: dict[str, Case] = {
     "cross_entropy": Case(
@@ -416,15 +417,28 @@ CASES: dict[str, Case] = {
         BOOST,
         {
             "labels shuffled": lambda z, y: BOOST(z, shuffled(y)),
-            "the unlabelled row taken for a class": lambda z, y: BOOST(z, as_class(y)),
-            "no hinge": partial(BOOST, hinge=False),
             "variance of each class": partial(BOOST, variance="class"),
-            "no projection": partial(BOOST, share=None),
-            "the largest direction alone": partial(BOOST, share=0.1),
+            "projection": partial(BOOST, share=0.8),
             "the class of one row in the mean": partial(BOOST, alone=True),
-            "alpha left out": partial(BOOST, alpha=0.0),
+            "alpha of 1": partial(BOOST, alpha=1.0),
             "beta halved": partial(BOOST, beta=0.5),
         },
+    ),
+    "latent_boost projected": Case(
+        "latent_boost",
+        PROJECTED,
+        {
+            "labels shuffled": lambda z, y: PROJECTED(z, shuffled(y)),
+            "the unlabelled row taken for a class": lambda z, y: PROJECTED(z, as_class(y)),
+            "no hinge": partial(PROJECTED, hinge=False),
+            "variance of each class": partial(PROJECTED, variance="class"),
+            "no projection": partial(PROJECTED, share=1.0),
+            "the largest direction alone": partial(PROJECTED, share=0.1),
+            "the class of one row in the mean": partial(PROJECTED, alone=True),
+            "alpha left out": partial(PROJECTED, alpha=0.0),
+            "beta halved": partial(PROJECTED, beta=0.5),
+        },
+        {"alpha": 1.0, "share": 0.95},
     ),
     "latent_boost clusters": Case(
         "latent_boost",
@@ -444,15 +458,15 @@ CASES: dict[str, Case] = {
         {"pooled": BOOST, "own variance for the rivals": partial(BOOST, variance="class", of="row")},
         {"variance": "class"},
     ),
-    "latent_boost no hinge and no projection": Case(
+    "latent_boost no hinge": Case(
         "latent_boost",
-        partial(BOOST, hinge=False, share=None, eps=1e-3),
+        partial(BOOST, hinge=False, eps=1e-3),
         {
-            "hinge": partial(BOOST, share=None, eps=1e-3),
-            "projection": partial(BOOST, hinge=False, eps=1e-3),
-            "eps left out": partial(BOOST, hinge=False, share=None),
+            "hinge": partial(BOOST, alpha=1.0, eps=1e-3),
+            "projection": partial(BOOST, hinge=False, share=0.8, eps=1e-3),
+            "eps left out": partial(BOOST, hinge=False),
         },
-        {"hinge": False, "share": None, "eps": 1e-3},
+        {"hinge": False, "eps": 1e-3},
     ),
     "latent_boost paper": Case(
         "latent_boost",
@@ -463,19 +477,19 @@ CASES: dict[str, Case] = {
             "variance before the projection": partial(LITERAL, variance="full"),
             "own variance for the rivals": partial(LITERAL, of="row"),
             "hinge": partial(LITERAL, hinge=True),
-            "no projection": partial(LITERAL, share=None),
+            "no projection": partial(LITERAL, share=1.0),
             "the class of one row in the mean": partial(LITERAL, alone=True),
         },
-        {"variant": "paper"},
+        {"variant": "paper", "alpha": 1.0},
     ),
     "latent_boost paper, far apart": Case(
         "latent_boost",
-        partial(LITERAL, alpha=2.0, beta=40.0, share=None),
+        partial(LITERAL, alpha=2.0, beta=40.0, share=1.0),
         {
-            "no eps": partial(LITERAL, alpha=2.0, beta=40.0, share=None, eps=0.0),
-            "a larger eps": partial(LITERAL, alpha=2.0, beta=40.0, share=None, eps=1e-7),
+            "no eps": partial(LITERAL, alpha=2.0, beta=40.0, share=1.0, eps=0.0),
+            "a larger eps": partial(LITERAL, alpha=2.0, beta=40.0, share=1.0, eps=1e-7),
         },
-        {"variant": "paper", "alpha": 2.0, "beta": 40.0, "share": None},
+        {"variant": "paper", "alpha": 2.0, "beta": 40.0, "share": 1.0},
     ),
     "center": Case(
         "center",

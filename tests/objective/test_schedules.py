@@ -69,7 +69,7 @@ def test_beta_of_latent_boost(beta0: float) -> None:
     assert at(beta, 0.1) == pytest.approx(beta0 / 2)
     # The earlier version of the paper goes on falling: -1.5 at half of the epochs, -4 at their end.
     assert [at(beta, progress) for progress in (0.2, 0.3, 0.5, 1.0)] == [1e-6] * 4
-    assert min(at(beta, step / 1000) for step in range(1001)) == 1e-6  # type: ignore[type-var]
+    assert min(at(beta, step / 1000) for step in range(1001)) == 1e-6
 
 
 def test_recipe_of_the_paper_has_its_schedules() -> None:
@@ -80,7 +80,7 @@ def test_recipe_of_the_paper_has_its_schedules() -> None:
 
 def test_misspelt_kind() -> None:
     with pytest.raises(UserError, match=r"no schedule 'linaer'; did you mean 'linear'\?"):
-        at(Schedule("linaer"), 0.0)  # type: ignore[arg-type]
+        at(Schedule("linaer"), 0.0)
 
 
 @pytest.mark.parametrize("until", [0.0, -0.5, math.nan])

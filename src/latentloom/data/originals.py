@@ -83,8 +83,8 @@ def fetch(dataset: Dataset, root: Path) -> None:
         ) from error
     except (OSError, RuntimeError, HTTPException) as error:
         raise UserError(
-            f"downloading {dataset.name} failed ({str(error).strip()}); get {', '.join(dataset.files)} "
-            f"from {dataset.source} and put them in {_home(dataset, root)}"
+            f"downloading {dataset.name} failed ({' '.join(str(error).split())}); "
+            f"get {', '.join(dataset.files)} from {dataset.source} and put them in {_home(dataset, root)}"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """How much structure a latent space has, measured honestly."""
 
 from latentloom.evaluation._table import SCORES, ScoreInfo, find_score, score
-from latentloom.evaluation.card import card_table, take_card
+from latentloom.evaluation.card import take_card
 from latentloom.evaluation.classification import accuracy, calibration_error, macro_f1, micro_f1
 from latentloom.evaluation.health import collapse, latent_health
 from latentloom.evaluation.nearest import class_centres, nearest_centre_predictions
@@ -23,7 +23,6 @@ from latentloom.evaluation.structure import (
     silhouette_samples,
     size_to_distance,
 )
-from latentloom.records import card_from_json, card_to_json
 
 __all__ = [
     "SCORES",
@@ -33,9 +32,6 @@ __all__ = [
     "bootstrap_interval",
     "bootstrap_interval_of",
     "calibration_error",
-    "card_from_json",
-    "card_table",
-    "card_to_json",
     "centre_distance",
     "class_centres",
     "cluster_size",

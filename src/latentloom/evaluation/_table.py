@@ -57,7 +57,7 @@ def score(
             rows = labelled_rows(*tensors)
             if len(rows[0]) == 0:
                 return rows[0].new_tensor(info.worst)
-            if not rows[0].isfinite().all():
+            if not finite(rows[0]):
                 return rows[0].new_tensor(math.nan)
             return fn(*rows, **options)
 
@@ -95,7 +95,12 @@ def labelled_rows(points: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]
             "from one-hot, pass y.argmax(1)"
         )
     y = y.to(device, torch.int64)
-    return exact[y >= 0], y[y >= 0]
+    return (exact, y) if (y >= 0).all() else (exact[y >= 0], y[y >= 0])
+
+
+def finite(points: Tensor) -> bool:
+    """Whether all numbers are finite, of which there is at least one; makes no copy of them."""
+    return bool(torch.stack(points.aminmax()).isfinite().all())
 
 
 def _described(

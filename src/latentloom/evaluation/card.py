@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,8 +15,6 @@ from latentloom.evaluation.nearest import nearest_centre_predictions
 from latentloom.evaluation.probes import knn_predictions, linear_predictions, stratified_rows
 from latentloom.evaluation.statistics import Interval, bootstrap_interval, bootstrap_interval_of
 from latentloom.values import Card, Finding, Latent
-
-ARROWS = {"higher": "↑", "lower": "↓"}
 
 # Accuracies of classifiers that are fitted on training latents: what predicts, and how to say it.
 PROBES: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], str]] = {
@@ -62,28 +59,6 @@ def take_card(
         chosen = stratified_rows(train.y, probe_limit, seed)
         found |= _probed(latent, train.z[chosen], train.y[chosen], split, draw)
     return Card(split, len(latent.z), found)
-
-
-def card_table(card: Card) -> str:
-    """The card as aligned text, at most 80 columns wide; an arrow points to the better side."""
-    lines = [("score", "value", "95 % interval", "better", "range")]
-    for name, finding in card.findings.items():
-        interval = " to ".join(map(_number, finding.interval)) if finding.interval else "–"
-        ends = f"{finding.low:g} to {finding.high:g}"
-        lines.append((name, _number(finding.value), interval, ARROWS[finding.better], ends))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = ["  ".join(map(_placed, "<>><<", line, widths)).rstrip() for line in lines]
-    return "\n".join([f"{card.split}: {card.images:,} images", *aligned])
-
-
-def _number(value: float) -> str:
-    """4 decimals below 10, one less for each power of ten, at least 1."""
-    size = abs(value)
-    return f"{value:.{max(1, 4 - int(math.log10(size))) if 10 <= size < math.inf else 4}f}"
-
-
-def _placed(side: str, text: str, width: int) -> str:
-    return f"{text:{side}{width}}"
 
 
 @dataclass(frozen=True)

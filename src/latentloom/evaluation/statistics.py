@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from latentloom.checks import UserError
 from latentloom.values import Direction
@@ -43,6 +43,8 @@ def bootstrap_interval_of(
         seed: of the draws; the interval is the same every time.
         level: share of the resampled statistics between the ends.
     """
+    from scipy import stats
+
     images = len(arrays[0])
     if images < 2:
         return (math.nan, math.nan)
@@ -108,7 +110,7 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedD
     if len(differences) < 2 or np.ptp(differences) <= SAME * size:
         return PairedDifference(float(differences.mean()), math.nan, math.nan, math.nan, len(differences))
     mean, error, quantile = _student(differences, 0.95)
-    p = 2 * stats.t.sf(abs(mean) / error, len(differences) - 1)
+    p = 2 * special.stdtr(len(differences) - 1, -abs(mean) / error)
     return PairedDifference(
         mean, mean - quantile * error, mean + quantile * error, float(p), len(differences)
     )
@@ -117,4 +119,4 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> PairedD
 def _student(values: Values, level: float) -> tuple[float, float, float]:
     """Mean, its standard error, and the t quantile of a two-sided interval."""
     error = values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean()), float(error), float(stats.t.ppf((1 + level) / 2, len(values) - 1))
+    return float(values.mean()), float(error), float(special.stdtrit(len(values) - 1, (1 + level) / 2))

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from latentloom.checks import check_labelled, unknown
+from latentloom.checks import check_choice, check_labelled
 from latentloom.latent.geometry import masked_logsumexp, masked_mean, root, squared_distances, unit
 from latentloom.latent.pairs import negative_pairs, positive_pairs, same_class
 from latentloom.losses._table import term
 
 Variant = Literal["paper", "pml"]
+VARIANTS = ("paper", "pml")
 
 
 @term
@@ -40,7 +41,7 @@ def contrastive(
     Paper: Latent Boost, arXiv:2412.08515, Eq. 1, there with margin 1 and power 2.
     """
     check_labelled(z, y)
-    _check_variant(variant)
+    check_choice("variant", variant, VARIANTS)
     if len(z) == 0:
         return z.sum()
     distance = root(squared_distances(*[unit(z) if variant == "pml" else z] * 2))
@@ -82,7 +83,9 @@ def triplet(
     Paper: Latent Boost, arXiv:2412.08515, Eq. 2, there with margin 0.05.
     """
     check_labelled(z, y)
-    _check_variant(variant)
+    check_choice("variant", variant, VARIANTS)
+    over = over or ("all" if variant == "paper" else "nonzero")
+    check_choice("choice of triplets", over, ("all", "nonzero"))
     if len(z) == 0:
         return z.sum()
     points = unit(z) if variant == "pml" else z
@@ -93,8 +96,7 @@ def triplet(
     # negative's own distance is taken off once for each such positive.
     pull = torch.where(positive, nearer * (distance + margin), 0.0).sum()
     push = torch.where(negative, farther * distance, 0.0).sum()
-    every = over or ("all" if variant == "paper" else "nonzero")
-    if every == "all":
+    if over == "all":
         count = (positive.sum(1, dtype=z.dtype) * negative.sum(1)).sum()
     else:
         count = torch.where(positive, nearer, 0.0).sum()
@@ -134,7 +136,7 @@ def n_pair(z: Tensor, y: Tensor, *, variant: Variant = "paper") -> Tensor:
     Paper: Latent Boost, arXiv:2412.08515, Eq. 3, whose negative index is a slip: each j has its own.
     """
     check_labelled(z, y)
-    _check_variant(variant)
+    check_choice("variant", variant, VARIANTS)
     if len(z) < 2:
         return z.sum() * 0
     anchor, positive, real = _pair_per_class(y)
@@ -154,8 +156,3 @@ def _pair_per_class(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     anchor = is_anchor.to(torch.uint8).argsort(descending=True, stable=True)[: len(y) // 2]
     second = same[anchor] & (before == 1)
     return anchor, second.int().argmax(1), is_anchor[anchor]
-
-
-def _check_variant(variant: str) -> None:
-    if variant not in ("paper", "pml"):
-        raise unknown("variant", variant, ["paper", "pml"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,6 +122,8 @@ class Objective(nn.Module):
                 )
         if not any(map(self._classifies, self.terms)):
             raise UserError("lambda weighs cross_entropy against the other terms; add cross_entropy")
+        if self.lam == 1:
+            warnings.warn("lambda is 1: nothing trains the linear head", stacklevel=3)
 
 
 def batch_counts(y: Tensor) -> dict[str, Tensor]:

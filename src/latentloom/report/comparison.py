@@ -18,6 +18,8 @@ from latentloom.values import Record
 
 Asked = tuple[str, str, Sequence[tuple[str, str]]]  # label, recipe, fields of its own
 MAPPED = 2000  # images on a map
+# What fits a terminal; the page and the files hold every score.
+HEADLINE = ("accuracy", "macro_f1", "silhouette", "size_to_distance", "effective_rank", "knn_accuracy")
 
 
 def compare(
@@ -61,7 +63,7 @@ def compare(
     write_text(folder / "table.json", as_json(rows) + "\n")
     page = folder / "report.html"
     write_page(page, runs, maps_of(runs, folder), f"{' · '.join(labels)} on {cells[0].config.data.name}")
-    return as_text(rows), page
+    return as_text(summary(runs, HEADLINE)), page
 
 
 def maps_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, MapData]:

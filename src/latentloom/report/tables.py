@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 from latentloom.records import strict
 from latentloom.report.rows import Cell, Reach, Row, Spread
+from latentloom.values import ARROWS
 
 WIDTH = 110  # columns of a terminal
-ARROWS = {"higher": "↑", "lower": "↓"}
 MARKS = {"better": "+", "worse": "-", "not decided": "~"}
 NOTHING = "–"
 
@@ -85,7 +85,7 @@ def _difference(cell: Cell) -> list[str]:
     change = NOTHING if cell.change is None else f"{cell.change:+.2f} %"
     d, n = cell.difference, digits(cell)
     if d is None:
-        return [change, *[NOTHING] * 4, "needs two common seeds, finite"]
+        return [change, *[NOTHING] * 4, "not decided"]
     interval = [f"[{d.low:+.{n}f}, {d.high:+.{n}f}]", _p(d.p)] if d.interval else [NOTHING, NOTHING]
     return [change, f"{d.mean:+.{n}f}", *interval, str(d.n), str(cell.verdict)]
 

@@ -70,7 +70,7 @@ METHODS: dict[str, tuple[str, Sequence[tuple[str, str]]]] = {
     "N-pair": ("n-pair", ()),
     "Magnet": ("magnet", ()),
     "LatentBoost": ("latent-boost-paper", ()),
-    "LatentBoost_wo_PCA": ("latent-boost-paper", [("objective.terms.latent_boost.options.share", "null")]),
+    "LatentBoost_wo_PCA": ("latent-boost-no-pca", ()),
 }
 
 

@@ -15,12 +15,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from latentloom.data import Batches
 from latentloom.files import atomically, write_text
 from latentloom.latent.pairs import group_means, groups
 from latentloom.training.latents import clusters_within_classes, collect
 from latentloom.training.module import LatentModule
 
-Batches = Iterable[Mapping[str, Tensor]]
+Images = Iterable[Mapping[str, Tensor]]
 
 
 class RandomState(Callback):
@@ -53,10 +54,23 @@ class RandomState(Callback):
         self.saved = None
 
 
+class Position(Callback):
+    """The place in the training batches, which Lightning puts back in mid-epoch and not after an epoch."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.batches.load_state_dict(state_dict)
+
+
 class Clusters(Callback):
     """k-means over all training latents, class by class, before every epoch."""
 
-    def __init__(self, batches: Batches, clusters: int, seed: int) -> None:
+    def __init__(self, batches: Images, clusters: int, seed: int) -> None:
         self.batches = batches
         self.clusters = clusters
         self.seed = seed
@@ -90,7 +104,7 @@ class Watch(Callback):
 class KeepLatents(Callback):
     """Latents of a fixed sample, with class centres and what the heads share, every few epochs."""
 
-    def __init__(self, batches: Batches, folder: Path, every: int) -> None:
+    def __init__(self, batches: Images, folder: Path, every: int) -> None:
         self.batches = batches
         self.folder = folder
         self.every = every

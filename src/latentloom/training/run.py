@@ -21,6 +21,7 @@ from latentloom.evaluation import take_card
 from latentloom.files import atomically, write_text
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
+from latentloom.training.callbacks import Position
 from latentloom.training.folder import BEST, LAST, RECORD, claimed
 from latentloom.training.latents import collect, write_parquet
 from latentloom.training.module import LatentModule
@@ -70,6 +71,9 @@ def _run(config: Train, folder: Path, recipe: str, progress: bool) -> Record:
 
 
 def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, folder: Path) -> None:
+    c, device = config.data, trainer.strategy.root_device
+    batches = Batches(splits.train, c.batch, config.seed, device, augment=c.augment, workers=c.workers)
+    trainer.callbacks.insert(0, Position(batches))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         # The folder is the run's own, and may hold what an interrupted run left; the rest is Lightning's.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")
@@ -77,14 +81,7 @@ def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, 
         resume = folder / LAST
         trainer.fit(
             module,
-            train_dataloaders=Batches(
-                splits.train,
-                config.data.batch,
-                config.seed,
-                trainer.strategy.root_device,
-                augment=config.data.augment,
-                workers=config.data.workers,
-            ),
+            train_dataloaders=batches,
             val_dataloaders=Replay(splits.validation, module.model),
             ckpt_path=resume if resume.exists() else None,
         )
