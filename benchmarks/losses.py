@@ -4,8 +4,8 @@
 
 Three tables. `rivals`: forward and backward of every loss that both have, in the form of the rival
 (variant pml), the two interleaved; their values are compared first. `large`: all triplets of a batch
-that a tensor of n^3 would not allow. `steps`: magnet and latent_boost, timed apart, divided by a whole
-training step (forward, cross-entropy, backward, Adam) of two networks.
+that a tensor of n^3 would not allow. `steps`: magnet and latent_boost, timed apart, divided by a
+whole training step (forward, cross-entropy, backward, Adam) of two networks.
 
 Times are medians over repeats, with the quartiles as spread; on one thread they are processor time,
 which other work on the machine hardly changes, else the clock's. Memory is the peak of what torch
@@ -197,7 +197,11 @@ def large(n: int, d: int, threads: int) -> dict[str, Any]:
 
 
 NETWORKS = {"resnet18": (3, 32), "small_cnn": (1, 28)}  # channels, pixels
-TERMS: dict[str, Loss] = {"magnet": magnet, "latent_boost": latent_boost}
+TERMS: dict[str, Loss] = {
+    "magnet": magnet,
+    "latent_boost": latent_boost,
+    "latent_boost, projected": partial(latent_boost, share=0.95),
+}
 
 
 def training_step(network: str, rows: int) -> tuple[Callable[[], object], int]:
@@ -231,7 +235,7 @@ def share_of_steps(budget: float, rows: int = 128) -> list[dict[str, Any]]:
         for name, times in zip(TERMS, taken, strict=True):
             each = spread([t / MANY for t in times])
             share = each.median / statistics.median(steps)
-            print(f"    {name:13} {each!s:34} {100 * share:.2f} % of the step")
+            print(f"    {name:24} {each!s:34} {100 * share:.2f} % of the step")
             found.append(
                 {"network": network, "term": name, "share": share, "term_time": asdict(each)}
                 | {"step_time": asdict(spread(steps))}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -185,6 +186,24 @@ def report(runs: Mapping[str, Sequence[Record]], seeds: int, out: Path) -> None:
         "hardware": one.hardware,
     }
     write_text(out, json.dumps({**about, "tried": tables}, indent=1) + "\n")
+    write_text(out.with_suffix(".md"), as_markdown(tables))
+
+
+def as_markdown(tables: Mapping[str, Sequence[Mapping[str, object]]]) -> str:
+    """A table per method; what the rule picks is marked."""
+    parts = []
+    for method, entries in tables.items():
+        lines = [f"## {method}", "", "| accuracy | silhouette | seeds | setting |", "|---|---|---|---|"]
+        for entry in entries:
+            name = _short(str(entry["setting"])) + (" **chosen**" if entry["chosen"] else "")
+            lines.append(f"| {entry['accuracy']} | {entry['silhouette']} | {entry['seeds']} | {name} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _short(setting: str) -> str:
+    """A setting without the paths of its fields."""
+    return re.sub(r",?objective\.(?:terms\.\w+\.)?(?:options\.)?", ", ", setting)
 
 
 def _entry(name: str, rows: Mapping[str, Row], *, picked: bool) -> dict[str, object]:

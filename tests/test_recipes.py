@@ -87,7 +87,7 @@ def test_fields_are_replaced() -> None:
     assert config.objective.lam == Schedule("linear", 0.0, 0.5)
     assert config.objective.terms == {
         "cross_entropy": Term(),
-        "latent_boost": Term(Schedule("step"), {"beta": 0.5, "variant": "paper"}),
+        "latent_boost": Term(Schedule("step"), {"alpha": 4.0, "beta": 0.5, "variant": "paper"}),
         "extra": Term(loss="center"),
     }
 

@@ -1,6 +1,7 @@
 import json
 import math
 import subprocess
+from dataclasses import replace
 
 import pytest
 import torch
@@ -140,6 +141,19 @@ def test_stale_names_files_that_changed_or_went():
     now = source_hashes(["latentloom.values", "latentloom.files"])
     assert stale(a_record(now)) == []
     assert stale(a_record(now | {"values.py": "0" * 16, "gone.py": "0" * 16})) == ["gone.py", "values.py"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "found"),
+    [
+        ({"magnet": {"loss": None}}, ["losses/clusters.py"]),
+        ({"mine": {"loss": "triplet"}}, ["losses/pairs.py"]),
+        ({"cross_entropy": {}}, []),
+    ],
+)
+def test_a_family_of_losses_that_a_run_did_not_use_does_not_make_it_stale(terms, found):
+    changed = {"losses/clusters.py": "0" * 16, "losses/pairs.py": "0" * 16}
+    assert stale(replace(a_record(changed), config={"objective": {"terms": terms}})) == found
 
 
 @pytest.fixture

@@ -183,9 +183,24 @@ def _has_docstring(body: list[ast.stmt]) -> bool:
 def stale(record: Record) -> list[str]:
     """The source files that a record depends on whose code is another one now, or that are gone.
 
-    A file that came since needs no look: what imports it has changed too.
+    Of the families of losses, only those count that a term of the run belongs to. A file that came since
+    needs no look: what imports it has changed too.
     """
-    return sorted(name for name, was in record.sources.items() if _hash_now(PACKAGE / name) != was)
+    changed = (name for name, was in record.sources.items() if _hash_now(PACKAGE / name) != was)
+    return sorted(name for name in changed if _concerns(PACKAGE / name, _terms(record.config)))
+
+
+def _terms(config: Mapping[str, Any]) -> set[str]:
+    terms = config.get("objective", {}).get("terms", {})
+    return {term.get("loss") or name for name, term in terms.items()}
+
+
+def _concerns(path: Path, terms: set[str]) -> bool:
+    """False for a family of losses that none of the terms belongs to."""
+    if path.parent != PACKAGE / "losses" or path.name.startswith("_") or not path.is_file():
+        return True
+    body = ast.parse(path.read_text("utf-8")).body
+    return bool(terms & {node.name for node in body if isinstance(node, ast.FunctionDef)})
 
 
 def _hash_now(path: Path) -> str | None:

@@ -460,13 +460,13 @@ CASES: dict[str, Case] = {
     ),
     "latent_boost no hinge": Case(
         "latent_boost",
-        partial(BOOST, hinge=False, eps=1e-3),
+        partial(BOOST, alpha=1.0, hinge=False, eps=1e-3),
         {
             "hinge": partial(BOOST, alpha=1.0, eps=1e-3),
-            "projection": partial(BOOST, hinge=False, share=0.8, eps=1e-3),
-            "eps left out": partial(BOOST, hinge=False),
+            "projection": partial(BOOST, alpha=1.0, hinge=False, share=0.8, eps=1e-3),
+            "eps left out": partial(BOOST, alpha=1.0, hinge=False),
         },
-        {"hinge": False, "eps": 1e-3},
+        {"alpha": 1.0, "hinge": False, "eps": 1e-3},
     ),
     "latent_boost paper": Case(
         "latent_boost",
