@@ -97,7 +97,8 @@ def latent_boost(
         z: points, (n, d), floating.
         y: classes, (n,), integer; -1 is unlabelled.
         cluster: ids, (n,), different from class to class; each class is one group unless given.
-        alpha: the gap wanted, in units of the variance; without the hinge it has no gradient.
+        alpha: the gap wanted, in units of the variance. Without the hinge it has no gradient and only
+            shifts the value; the printed schedule of it is in the recipe latent-boost-paper.
         beta: strength of the repulsion; at 0 there is none.
         variant: as above; `share`, `variance`, `hinge` and `eps` replace parts of it.
         share: of the variance that the projection keeps, in (0, 1]; 1 leaves z as it is.

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from latentloom.checks import check_choice, check_labelled
 from latentloom.latent.geometry import masked_logsumexp, masked_mean, root, squared_distances, unit
@@ -91,28 +92,30 @@ def triplet(
     points = unit(z) if variant == "pml" else z
     distance = root(squared_distances(points, points))
     positive, negative = positive_pairs(y), negative_pairs(y)
-    nearer, farther = _violations(distance.detach(), positive, negative, margin)
-    # `distance + margin` of each positive counts once for each negative that is nearer, and the
-    # negative's own distance is taken off once for each such positive.
-    pull = torch.where(positive, nearer * (distance + margin), 0.0).sum()
-    push = torch.where(negative, farther * distance, 0.0).sum()
-    if over == "all":
-        count = (positive.sum(1, dtype=z.dtype) * negative.sum(1)).sum()
-    else:
-        count = torch.where(positive, nearer, 0.0).sum()
-    return (pull - push) / count.clamp_min(1)
+    times = _times_counted(distance.detach(), positive, negative, margin)
+    violated = times.clamp_min(0).sum()
+    total = (times * distance).sum() + margin * violated
+    every = (positive.sum(1, dtype=z.dtype) * negative.sum(1)).sum()
+    return total / (every if over == "all" else violated).clamp_min(1)
 
 
 @torch.no_grad()
-def _violations(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """For each (anchor, positive) the negatives nearer than distance + margin, and for each (anchor,
-    negative) the positives whose distance + margin exceeds its own: (n, n) each, in distance's type."""
-    reach = distance + margin
-    negatives = torch.where(negative, distance, torch.inf).sort(1).values
-    positives = torch.where(positive, reach, -torch.inf).sort(1).values
-    nearer = torch.searchsorted(negatives, reach, out_int32=True)
-    farther = len(distance) - torch.searchsorted(positives, distance, right=True, out_int32=True)
-    return nearer.to(distance.dtype), farther.to(distance.dtype)
+def _times_counted(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """How often each distance counts in the sum over violated triplets, (n, n), in distance's type.
+
+    An (anchor, positive) counts once for each negative nearer than distance + margin, an (anchor, negative)
+    minus once for each positive whose distance + margin exceeds its own.
+    """
+    # A column is a positive or a negative of its row, never both: one sort puts both in their places.
+    edge = torch.where(positive, distance + margin, torch.where(negative, distance, torch.inf))
+    edge, order = edge.sort(1)
+    pull, push = positive.gather(1, order), negative.gather(1, order)
+    pulls, pushes = (pad(kind.cumsum(1, dtype=torch.int32), (1, 0)) for kind in (pull, push))  # (n, n + 1)
+    # Equal edges are triplets of exactly 0: neither sees the other.
+    nearer = pushes.gather(1, torch.searchsorted(edge, edge))
+    farther = pulls[:, -1:] - pulls.gather(1, torch.searchsorted(edge, edge, right=True))
+    times = torch.where(pull, nearer, torch.where(push, -farther, 0))
+    return torch.zeros_like(distance).scatter_(1, order, times.to(distance.dtype))
 
 
 @term
@@ -128,7 +131,7 @@ def n_pair(z: Tensor, y: Tensor, *, variant: Variant = "paper") -> Tensor:
         z: points, (n, d), floating.
         y: classes, (n,), integer; -1 is unlabelled.
         variant: paper takes z as it is (Sohn 2016 without the penalty on its norm); pml scales it to
-            length 1, as pytorch-metric-learning does, which draws the pair at random.
+            length 1, as pytorch-metric-learning does, which chooses the same pairs.
 
     Returns:
         A scalar >= 0; 0 with fewer than two such classes.
@@ -154,5 +157,7 @@ def _pair_per_class(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     is_anchor = (before == 0) & (same.sum(1) > 1)
     # A class with a pair takes two rows of the batch, so the anchors are among the first n // 2.
     anchor = is_anchor.to(torch.uint8).argsort(descending=True, stable=True)[: len(y) // 2]
+    if not torch.compiler.is_compiling():
+        anchor = anchor[: int(is_anchor.sum())]
     second = same[anchor] & (before == 1)
     return anchor, second.int().argmax(1), is_anchor[anchor]
