@@ -149,7 +149,7 @@ def test_without_pca_is_latent_boost_that_keeps_every_direction() -> None:
         asked(s, SCALES["cpu"], config.Data(), 0).objective.terms["latent_boost"].options
         for s in plan("latent-boost", "4", "cpu")[2:4]
     )
-    assert reduced == {**whole, "share": 1.0}
+    assert whole == {**reduced, "share": 1.0}
     assert whole["variant"] == "paper"
 
 
