@@ -12,7 +12,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## train four recipes on digits over three seeds: a table, and runs/demo/report.html
-	$(BIN)/latentloom compare baseline magnet center latent-boost --data.name digits --seeds 3 --folder runs/demo
+	$(BIN)/latentloom compare baseline magnet center latent-boost --data digits --seeds 3 --workers 2 --folder runs/demo
 
 test: $(READY)  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
