@@ -35,8 +35,17 @@ def without_times(history):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Sums of two threads differ from those of one in the last bit, and a run takes what it is given."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, one_thread):
     folder = tmp_path_factory.mktemp("finished")
     return folder, run(quick(), folder, recipe="latent-boost", progress=False)
 
@@ -90,10 +99,13 @@ def test_another_seed_other_weights(finished, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+import torch
 from lightning.pytorch import Callback
 import latentloom.training.trainer as trainer
 from latentloom.recipes import load_recipe
 from latentloom.training.run import run
+
+torch.set_num_threads(1)
 
 class Kill(Callback):
     def on_train_batch_end(self, t, *_):
