@@ -143,8 +143,10 @@ def n_pair(z: Tensor, y: Tensor, *, variant: Variant = "paper") -> Tensor:
     if len(z) < 2:
         return z.sum() * 0
     anchor, positive, real = _pair_per_class(y)
-    points = unit(z) if variant == "pml" else z
-    logits = points[anchor] @ points[positive].mT  # (m, m)
+    anchors, positives = z[anchor], z[positive]
+    if variant == "pml":
+        anchors, positives = unit(anchors), unit(positives)
+    logits = anchors @ positives.mT  # (m, m)
     each = masked_logsumexp(logits, real.expand(len(real), -1)) - logits.diagonal()
     return masked_mean(each, real & (real.sum() > 1))
 
