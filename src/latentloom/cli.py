@@ -13,8 +13,8 @@ from pathlib import Path
 
 from latentloom.checks import UserError
 from latentloom.flags import Overrides, field_of, fields_text, taken_apart
+from latentloom.lists import LISTS
 
-LISTED = ("recipes", "terms", "scores", "data", "encoders")
 Commands: typing.TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -76,8 +76,6 @@ def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def _list(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from latentloom.lists import LISTS
-
     rows = list(LISTS[arguments.of]())
     width = max(len(name) for name, _ in rows)
     for name, about in rows:
@@ -114,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         "what", metavar="RUN|LATENTS", help="a run's folder, or a .parquet or .npz file with z and y"
     )
     listing = _command(commands, "list", _list, "what there is to choose from")
-    listing.add_argument("of", choices=LISTED, metavar="|".join(LISTED))
+    listing.add_argument("of", choices=LISTS, metavar="|".join(LISTS))
     return parser
 
 

@@ -15,14 +15,11 @@ SHORT = {
     "data": "data.name",
     "root": "data.root",
     "epochs": "training.epochs",
-    "seed": "seed",
     "lam": "objective.lam",
     "download": "data.download",
     "unverified": "data.unverified",
     "skip-bad": "data.skip_bad",
 }
-
-
 # Flags of the command itself; all others are fields.
 OWN = {"help", "folder", "seeds", "workers", "scale", "json"}
 

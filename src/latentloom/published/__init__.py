@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from latentloom.checks import unknown
+from latentloom.checks import check_choice
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,8 @@ def published(paper: str, table: str) -> list[Published]:
     >>> row.dataset, row.method, row.metric, row.value, row.std
     ('Fashion-MNIST', 'Baseline', 'accuracy_pct', 88.59, 0.15)
     """
-    if paper not in PAPERS:
-        raise unknown("paper", paper, PAPERS)
-    if table not in PAPERS[paper].tables:
-        raise unknown(f"table of {paper}", table, PAPERS[paper].tables)
+    check_choice("paper", paper, PAPERS)
+    check_choice(f"table of {paper}", table, PAPERS[paper].tables)
     return [row for row in _all() if (row.paper, row.table) == (paper, table)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from latentloom.checks import UserError
@@ -63,7 +64,8 @@ def compare(
     write_text(folder / "table.json", as_json(rows) + "\n")
     page = folder / "report.html"
     write_page(page, runs, maps_of(runs, folder), f"{' · '.join(labels)} on {cells[0].config.data.name}")
-    return as_text(summary(runs, HEADLINE)), page
+    headline = [replace(row, cells={k: row.cells[k] for k in HEADLINE if k in row.cells}) for row in rows]
+    return as_text(headline), page
 
 
 def maps_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, MapData]:

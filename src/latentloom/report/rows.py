@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.evaluation.statistics import PairedDifference, Verdict, paired_difference
 from latentloom.values import Direction, Record
 
@@ -81,8 +81,7 @@ def summary(runs: Runs, scores: Sequence[str]) -> list[Row]:
 def _check(runs: Runs, scores: Sequence[str]) -> None:
     known = {name for records in runs.values() for record in records for name in record.card.findings}
     for name in scores:
-        if name not in known:
-            raise unknown("score", name, known)
+        check_choice("score", name, known)
     for recipe, records in runs.items():
         seeds = [record.seed for record in records]
         if not seeds or len(set(seeds)) < len(seeds):

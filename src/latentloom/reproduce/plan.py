@@ -8,7 +8,7 @@ from functools import cache
 from typing import Literal
 
 from latentloom import config
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.published import PAPERS, Published, published
 from latentloom.recipes import load_recipe
 from latentloom.values import Record
@@ -114,8 +114,7 @@ def trainable() -> dict[str, list[str]]:
 
 def find_scale(name: str) -> Scale:
     """The scale of that name."""
-    if name not in SCALES:
-        raise unknown("scale", name, SCALES)
+    check_choice("scale", name, SCALES)
     return SCALES[name]
 
 
