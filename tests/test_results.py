@@ -15,6 +15,7 @@ from latentloom.report.tables import as_markdown
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
 COMPARISONS = sorted(path.parent for path in RESULTS.glob("*/table.md"))
+WHOLE = re.compile(r"<!-- all of (\S+) -->\n```text\n(.*?)\n```", re.DOTALL)
 QUOTED = re.compile(r"<!-- from (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -53,3 +54,10 @@ def test_quoted_lines_stand_in_the_file_they_are_quoted_from(document):
         lines = (ROOT / source).read_text().splitlines()
         for line in text.splitlines():
             assert not line.strip() or set(line) <= set("|-: ") or line in lines, line
+
+
+def test_a_file_that_is_quoted_whole_is_quoted_as_it_is():
+    quoted = WHOLE.findall((ROOT / "docs" / "benchmarks.md").read_text())
+    assert quoted
+    for source, text in quoted:
+        assert text == (ROOT / source).read_text().rstrip("\n")
