@@ -26,7 +26,8 @@ ONE_PLACE = 1e-5
 # And a spread in units of z, for points that shrink towards the origin: a layer that follows, with
 # weights of the usual size below 1, adds a bias 1e5 times as large.
 SHRUNK = 1e-5
-# Share of the variance along one direction. Untrained, the small CNN and the MLP have up to 0.42 on Fashion-MNIST.
+# Share of the variance along one direction. Untrained, the small CNN and the MLP have up to 0.42 on
+# Fashion-MNIST.
 ONE_DIRECTION = 0.99
 # Standard deviations above chance. Latents that know anything of the classes lie ten and more above it.
 CHANCE = 3.0
