@@ -1,13 +1,19 @@
 """Choose the weight, margin and form of every method on validation images.
 
-    python benchmarks/tune.py --folder runs/tune --out docs/results/tuning-fashion-mnist.json
+    python benchmarks/tune.py small
+    python benchmarks/tune.py full
 
-The rule, the same for all methods. Every setting of a method's grid is run with one seed; the four with the
-highest silhouette among those whose accuracy lies at most half a point below the best of the grid are run
-with all seeds. Of these the one is chosen that has the highest mean silhouette among those whose mean
-accuracy lies at most half a point below the best. Grids that are there to be shown whole have all seeds.
-Validation images alone are looked at; the file lists all that was tried. Runs that are done are not done
-again.
+Two stages, small (8,000 images to train on, 8 epochs, every form and margin) and full (54,000 images, 15
+epochs, as the table is made; the margins and forms that the small stage left, smaller weights). In each,
+validation images alone are looked at, runs that are done are not done again, and docs/results/ gets a list
+of all that was tried.
+
+The rule, the same for all methods. Every setting of a method's grid is run with one seed; the ones with the
+highest silhouette among those accurate enough (four in the small stage, two in the full one) are run with
+all seeds. Of these the one is chosen that has the highest mean silhouette among those accurate enough, or
+the most accurate one if none is. Accurate enough is, in the small stage, at most half a point of accuracy
+below the best of the grid; in the full stage, at most 0.2 points below the baseline, since a default should
+not cost accuracy. Grids that are there to be shown whole have all seeds.
 """
 
 from __future__ import annotations
@@ -17,28 +23,25 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from latentloom.files import write_text
-from latentloom.recipes import load_recipe
+from latentloom.report.comparison import cells_of
 from latentloom.report.rows import Cell as TableCell
 from latentloom.report.rows import Row, summary
-from latentloom.training.compare import Cell, run_cells
+from latentloom.training.compare import run_cells
 from latentloom.values import Record
 
-BUDGET = {
+VALIDATION_ALONE = {
     "data.name": "fashion-mnist",
-    "data.limit": "12000",  # 8,000 to train on, 4,000 to choose by
     "data.test_limit": "100",  # never looked at
-    "data.validation": "0.33333",
-    "training.epochs": "8",
     "training.logger": "false",
     "training.keep_latents": "0",
     "evaluation.split": "validation",
     "evaluation.bootstrap": "10",
 }
-SLACK = 0.005  # of accuracy
 BOOST = "objective.terms.latent_boost.options"
 MAGNET = "objective.terms.magnet.options"
 CENTER = "objective.terms.center"
@@ -46,10 +49,10 @@ FALLING = "{kind: linear, start: 0.5, stop: 0.0}"
 RISING = "{kind: linear, start: 0.0, stop: 0.5}"
 
 SHOWN = ("latent-boost, other forms", "latent-boost, lambda that moves", "latent-boost-paper")
-SURVIVORS = 4
+Runs = Mapping[str, Sequence[Record]]
 # Method -> recipe, and grids of values for its fields; every combination of a grid is run.
 Grid = Mapping[str, Sequence[str]]
-GRIDS: dict[str, tuple[str, *tuple[Grid, ...]]] = {
+SMALL: dict[str, tuple[str, *tuple[Grid, ...]]] = {
     "baseline": ("baseline", {}),
     "magnet": ("magnet", {"objective.lam": ["0.25", "0.5", "0.75"], f"{MAGNET}.alpha": ["1", "2", "4", "8"]}),
     "center": (
@@ -99,12 +102,79 @@ GRIDS: dict[str, tuple[str, *tuple[Grid, ...]]] = {
 }
 
 
-def settings() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """(method, recipe, fields) of everything that is tried."""
-    for method, (recipe, *grids) in GRIDS.items():
-        for grid in grids:
-            for values in itertools.product(*grid.values()):
-                yield method, recipe, dict(zip(grid, values, strict=True))
+FULL: dict[str, tuple[str, *tuple[Grid, ...]]] = {
+    "baseline": ("baseline", {}),
+    "magnet": ("magnet", {"objective.lam": ["0.1", "0.25", "0.5"]}),
+    "center": ("center", {f"{CENTER}.weight": ["0.02", "0.1", "0.3"]}),
+    "latent-boost": (
+        "latent-boost",
+        {"objective.lam": ["0.05", "0.1", "0.25", FALLING, "{kind: linear, start: 0.25, stop: 0.0}"]},
+        {"objective.lam": ["0.25"], f"{BOOST}.alpha": ["1"]},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A budget, what is tried with it, and how the choice is made."""
+
+    budget: Mapping[str, str]
+    grids: Mapping[str, tuple[str, *tuple[Grid, ...]]]
+    seeds: int
+    survivors: int
+    slack: float  # of accuracy, below the baseline or the best of the grid
+    below_baseline: bool
+
+    def settings(self) -> Iterator[tuple[str, str, dict[str, str]]]:
+        """(method, recipe, fields) of everything that is tried."""
+        for method, (recipe, *grids) in self.grids.items():
+            for grid in grids:
+                for values in itertools.product(*grid.values()):
+                    yield method, recipe, dict(zip(grid, values, strict=True))
+
+    def names_of(self, method: str) -> list[str]:
+        return [name_of(recipe, fields) for of, recipe, fields in self.settings() if of == method]
+
+    def ranked(self, method: str, runs: Runs) -> list[str]:
+        """Settings of a method that are accurate enough, the highest mean silhouette first."""
+        accuracy, silhouette = (
+            {name: fmean(r.card.value(score) for r in records) for name, records in runs.items()}
+            for score in ("accuracy", "silhouette")
+        )
+        names = [name for name in self.names_of(method) if name in runs]
+        best = max(names, key=lambda name: accuracy[name])
+        floor = accuracy["baseline" if self.below_baseline else best] - self.slack
+        enough = [name for name in names if accuracy[name] >= floor]
+        return sorted(enough, key=lambda name: -silhouette[name]) or [best]
+
+    def kept(self, runs: Runs) -> list[str]:
+        """Settings that are run with all seeds."""
+        kept: dict[str, None] = {}
+        for method in self.grids:
+            best = self.ranked(method, runs)[: self.survivors]
+            kept |= dict.fromkeys(self.names_of(method) if method in SHOWN else best)
+        return list(kept)
+
+
+STAGES = {
+    "small": Stage(
+        # 8,000 to train on, 4,000 to choose by.
+        VALIDATION_ALONE | {"data.limit": "12000", "data.validation": "0.33333", "training.epochs": "8"},
+        SMALL,
+        seeds=3,
+        survivors=4,
+        slack=0.005,
+        below_baseline=False,
+    ),
+    "full": Stage(
+        VALIDATION_ALONE | {"training.epochs": "15"},
+        FULL,
+        seeds=2,
+        survivors=2,
+        slack=0.002,
+        below_baseline=True,
+    ),
+}
 
 
 def name_of(recipe: str, fields: Mapping[str, str]) -> str:
@@ -112,65 +182,40 @@ def name_of(recipe: str, fields: Mapping[str, str]) -> str:
     return ",".join([recipe, *(f"{key}={value}" for key, value in fields.items())])
 
 
-def ranked(runs: Mapping[str, Sequence[Record]]) -> list[str]:
-    """Settings that are accurate enough, the highest mean silhouette first."""
-    accuracy, silhouette = (
-        {name: fmean(r.card.value(score) for r in records) for name, records in runs.items()}
-        for score in ("accuracy", "silhouette")
-    )
-    enough = [name for name in runs if accuracy[name] >= max(accuracy.values()) - SLACK]
-    return sorted(enough, key=lambda name: -silhouette[name])
-
-
-def survivors(runs: Mapping[str, Sequence[Record]]) -> list[str]:
-    """Settings that are run with all seeds."""
-    kept = {}
-    for method in GRIDS:
-        names = names_of(method)
-        best = ranked({name: runs[name] for name in names})
-        kept |= dict.fromkeys(names if method in SHOWN else best[:SURVIVORS])
-    return list(kept)
-
-
-def names_of(method: str) -> list[str]:
-    return [name_of(recipe, fields) for of, recipe, fields in settings() if of == method]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, default=Path("runs/tune"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/tuning-fashion-mnist.json"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--folder", type=Path, help="where the runs are kept (runs/tune-STAGE)")
+    parser.add_argument("--out", type=Path, help="(docs/results/tuning-fashion-mnist-STAGE.json)")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    tried = {name_of(recipe, fields): (recipe, fields) for _, recipe, fields in settings()}
+    stage = STAGES[arguments.stage]
+    folder = arguments.folder or Path(f"runs/tune-{arguments.stage}")
+    tried = {
+        name_of(recipe, fields): (recipe, list(fields.items())) for _, recipe, fields in stage.settings()
+    }
 
-    def runs_of(names: Sequence[str], seeds: range) -> dict[str, list[Record]]:
-        cells = [
-            Cell(
-                name,
-                load_recipe(tried[name][0], [*BUDGET.items(), *tried[name][1].items(), ("seed", str(seed))]),
-                arguments.folder / _folder(name) / f"seed-{seed}",
-            )
-            for seed in seeds
-            for name in names
-        ]
+    def runs_of(names: Sequence[str], seeds: int) -> dict[str, list[Record]]:
+        asked = [(name, *tried[name]) for name in names]
+        cells = cells_of(asked, list(stage.budget.items()), seeds=seeds, folder=folder)
         records = run_cells(cells, workers=arguments.workers)
         return {name: [record for record in records if record.recipe == name] for name in names}
 
-    first = runs_of(list(tried), range(1))
-    report(first | runs_of(survivors(first), range(arguments.seeds)), arguments.seeds, arguments.out)
+    first = runs_of(list(tried), 1)
+    runs = first | runs_of(stage.kept(first), stage.seeds)
+    report(stage, runs, arguments.out or Path(f"docs/results/tuning-fashion-mnist-{arguments.stage}.json"))
 
 
-def report(runs: Mapping[str, Sequence[Record]], seeds: int, out: Path) -> None:
+def report(stage: Stage, runs: Runs, out: Path) -> None:
     """Print the grids with what the rule picks, and write all of it."""
     rows = {row.recipe: row for row in summary(runs, ["accuracy", "silhouette"])}
+    whole = {name: records for name, records in runs.items() if len(records) == stage.seeds}
     tables = {}
-    for method in GRIDS:
-        best = ranked({name: runs[name] for name in names_of(method) if len(runs[name]) == seeds})[0]
-        tables[method] = [_entry(name, rows, picked=name == best) for name in names_of(method)]
+    for method in stage.grids:
+        best = stage.ranked(method, whole)[0]
+        tables[method] = [_entry(name, rows, picked=name == best) for name in stage.names_of(method)]
         print(f"\n{method}")
         for entry in tables[method]:
             mark = "*" if entry["chosen"] else " "
@@ -178,8 +223,8 @@ def report(runs: Mapping[str, Sequence[Record]], seeds: int, out: Path) -> None:
     one = next(iter(runs.values()))[0]
     about = {
         "rule": " ".join((__doc__ or "").split("The rule, ")[1].split()),
-        "budget": BUDGET,
-        "seeds": list(range(seeds)),
+        "budget": dict(stage.budget),
+        "seeds": list(range(stage.seeds)),
         "commit": one.commit,
         "sources": dict(one.sources),
         "versions": dict(one.versions),
@@ -219,10 +264,6 @@ def _entry(name: str, rows: Mapping[str, Row], *, picked: bool) -> dict[str, obj
 
 def _text(cell: TableCell | None) -> str:
     return cell.spread.text(4) if cell else "-"
-
-
-def _folder(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_.=," else "-" for c in name)
 
 
 if __name__ == "__main__":

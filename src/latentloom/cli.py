@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from latentloom.checks import UserError
+from latentloom.files import file_name
 from latentloom.flags import Overrides, field_of, fields_text, taken_apart
 from latentloom.lists import LISTS
 
@@ -46,7 +47,7 @@ def _train(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
     asked = load_recipe(arguments.recipe, overrides)
     name = _label(arguments.recipe)
-    folder = Path(arguments.folder or f"runs/{name}-{_safe(asked.data.name)}-seed{asked.seed}")
+    folder = Path(arguments.folder or f"runs/{name}-{file_name(asked.data.name)}-seed{asked.seed}")
     if (folder / RECORD).exists():
         print(f"{folder} holds this run already; it is not run again")
     elif (folder / LAST).exists():
@@ -63,7 +64,7 @@ def _compare(arguments: argparse.Namespace, overrides: Overrides) -> None:
     if any(field == "seed" for field, _ in overrides):
         raise UserError("compare runs the seeds 0 to N - 1; say how many with --seeds N")
     recipes = [_with_inline(text) for text in arguments.recipes]
-    folder = Path(arguments.folder or f"runs/compare-{_safe(dict(overrides).get('data.name', 'digits'))}")
+    folder = Path(arguments.folder or f"runs/compare-{file_name(dict(overrides).get('data.name', 'digits'))}")
     text, page = compare(recipes, overrides, seeds=arguments.seeds, folder=folder, workers=arguments.workers)
     print(text)
     print(f"the page is {page}")
@@ -177,11 +178,7 @@ def _with_inline(text: str) -> tuple[str, str, Overrides]:
 def _label(recipe: str) -> str:
     """A recipe's name as a folder can have it."""
     name, *pairs = recipe.split(",")
-    return ",".join([Path(name).stem if name.endswith((".yaml", ".yml")) else name, *map(_safe, pairs)])
-
-
-def _safe(text: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_.=," else "-" for c in text)
+    return ",".join([Path(name).stem if name.endswith((".yaml", ".yml")) else name, *map(file_name, pairs)])
 
 
 if __name__ == "__main__":

@@ -24,3 +24,8 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomically(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def file_name(text: str) -> str:
+    """`text` as a file's name, with - for what a file system may refuse."""
+    return "".join(c if c.isalnum() or c in "-_.=," else "-" for c in text)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from latentloom.checks import UserError
-from latentloom.files import write_text
+from latentloom.files import file_name, write_text
 from latentloom.recipes import load_recipe
 from latentloom.report.maps import MapData, read_latents, two_dimensional
 from latentloom.report.page import write_page
@@ -48,14 +48,7 @@ def compare(
         raise UserError(f"each recipe may be named once, got {', '.join(labels)}")
     if seeds < 1 or workers < 1:
         raise UserError(f"--seeds and --workers must be at least 1, got {seeds} and {workers}")
-    cells = [
-        Cell(
-            label, load_recipe(name, [*overrides, *own, ("seed", str(seed))]), folder / label / f"seed-{seed}"
-        )
-        # Seed by seed, so that a comparison that is stopped has pairs.
-        for seed in range(seeds)
-        for label, name, own in recipes
-    ]
+    cells = cells_of(recipes, overrides, seeds=seeds, folder=folder)
     records = run_cells(cells, workers=workers)
     runs = {label: [r for r in records if r.recipe == label] for label in labels}
     scores = {name: None for record in records for name in record.card.findings}
@@ -68,12 +61,27 @@ def compare(
     return as_text(headline), page
 
 
+def cells_of(
+    recipes: Sequence[Asked], overrides: Sequence[tuple[str, str]], *, seeds: int, folder: Path
+) -> list[Cell]:
+    """Every recipe with every seed, seed by seed, so that a comparison that is stopped has pairs."""
+    return [
+        Cell(
+            label,
+            load_recipe(name, [*overrides, *own, ("seed", str(seed))]),
+            folder / file_name(label) / f"seed-{seed}",
+        )
+        for seed in range(seeds)
+        for label, name, own in recipes
+    ]
+
+
 def maps_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, MapData]:
     """A map of the first run of each recipe, at most 2,000 images of the split that was evaluated."""
     maps = {}
     for label, records in runs.items():
         first = records[0]
-        place = folder / label / f"seed-{first.seed}"
+        place = folder / file_name(label) / f"seed-{first.seed}"
         z, y = read_latents(place / "latents.parquet", first.card.split)
         about = json.loads((place / "model.json").read_text(encoding="utf-8"))
         xy = two_dimensional(z[:MAPPED], seed=0)
