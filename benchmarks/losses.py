@@ -206,11 +206,16 @@ TERMS: dict[str, Loss] = {
 
 def training_step(network: str, rows: int) -> tuple[Callable[[], object], int]:
     """A whole step of the network on one batch, and the dimension of its latent."""
-    from latentloom.encoders import ENCODERS, build_model
+    from latentloom.encoders import ENCODERS, Standardise, build_encoder, build_model
 
     channels, size = NETWORKS[network]
     half = torch.full((channels,), 0.5)
-    model = build_model(network, channels=channels, size=size, classes=10, mean=half, std=half)
+    model = build_model(
+        build_encoder(network, channels, size),
+        latent_dim=ENCODERS[network].latent_dim,
+        classes=10,
+        standardise=Standardise(half, half),
+    )
     optimizer = torch.optim.Adam(model.parameters())
     x, y = torch.rand(rows, channels, size, size), torch.arange(rows) % 10
 

@@ -110,6 +110,8 @@ FULL: dict[str, tuple[str, *tuple[Grid, ...]]] = {
         "latent-boost",
         {"objective.lam": ["0.05", "0.1", "0.25", FALLING, "{kind: linear, start: 0.25, stop: 0.0}"]},
         {"objective.lam": ["0.25"], f"{BOOST}.alpha": ["1"]},
+        # Added after the rest was seen: the alpha that the small stage chose for Magnet.
+        {"objective.lam": ["0.1", "0.25"], f"{BOOST}.alpha": ["2"]},
     ),
 }
 

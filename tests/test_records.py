@@ -9,6 +9,7 @@ import torch
 from latentloom import records
 from latentloom.checks import UserError
 from latentloom.records import (
+    _hands_on,
     code_hash,
     commit_of,
     hardware,
@@ -129,12 +130,27 @@ def test_hashes_are_of_what_shapes_a_result():
         "latentloom",
         "latentloom.values",
         "latentloom.losses",
+        "latentloom.config",
+        "latentloom.data.catalogue",
         "latentloom.cli",
         "latentloom.report.page",
     ]
     others = ["latentloom.records", "latentloom.no_such_module", "numpy", "latentloomed.values"]
-    assert list(source_hashes([*names, *others])) == ["__init__.py", "losses/__init__.py", "values.py"]
+    assert list(source_hashes([*names, *others])) == ["data/catalogue.py", "values.py"]
     assert {"checks.py", "files.py", "values.py"} <= source_hashes().keys()
+
+
+@pytest.mark.parametrize(
+    ("source", "hands_on"),
+    [
+        ('"""A."""\nimport a\nfrom b import c\n__all__ = ["a", "c"]\n', True),
+        ("", True),
+        ("from b import c\nlimit = 3\n", False),
+        ("from b import c\nc()\n", False),
+    ],
+)
+def test_a_file_that_only_hands_names_on_has_no_hash(source, hands_on):
+    assert _hands_on(source) == hands_on
 
 
 def test_stale_names_files_that_changed_or_went():

@@ -64,7 +64,8 @@ class Data:
     limit: int | None = None  # use only this many training images, stratified
     test_limit: int | None = None  # use only this many test images, stratified
     validation: float = 0.1  # share of the training images, stratified
-    size: int | None = None  # images of a folder are resized and cropped to size x size
+    size: int | None = None  # images are resized and centre-cropped to size x size; files have a default
+    resize: int | None = None  # the shorter side before the crop, >= size; size unless given
     augment: list[str] = field(default_factory=list)  # of: crop, flip
     batch: int = 128
     workers: int = 2  # threads that decode the images of folders; small sets need none
@@ -76,6 +77,17 @@ class Model:
 
     encoder: str = "auto"  # a name of `latentloom list encoders`; auto follows the data
     latent_dim: int | None = None  # a linear projection where it differs from the encoder's own
+    stem: Literal["auto", "small", "full"] = "auto"  # of a ResNet; auto is small below 64 pixels
+    pretrained: bool = False  # start from ImageNet weights, which are downloaded
+    weights: str | None = None  # a local file of weights to start from, .safetensors or .pth
+    normalise: Literal["measured", "paper"] = (
+        "measured"  # paper: constants of Moving Targets, as applied there
+    )
+    classifier: Literal["linear", "euclidean", "cosine"] = "linear"  # or the nearest class embedding
+    class_embeddings: bool = False  # one learned vector per class, read by the target losses
+    embeddings_from: str | None = (
+        None  # a .npy or .safetensors file (C, d) they start at; N(0, 1) unless given
+    )
     learned_centres: bool = False  # one learned point per class, read by the center loss
     clusters: int = 1  # per class, for magnet and latent_boost; > 1 runs k-means every epoch
 
@@ -86,12 +98,16 @@ class Training:
 
     epochs: int = 30
     lr: float = 1e-3
-    centres_lr: float | None = None  # of learned centres; lr unless given
+    heads_lr: float | None = None  # of class embeddings and learned centres; lr unless given
     weight_decay: float = 0.0
     plateau_factor: float = 0.2
     plateau_patience: int = 10
     stop_patience: int = 20
     monitor: str = "accuracy"  # a validation score
+    centres_sample: int = 2000  # training images whose class means classify validation images every epoch
+    eval_after_first_epoch: bool = (
+        False  # batch norm and dropout stay still, as the code of Moving Targets had it
+    )
     precision: str = "32-true"
     accelerator: str = "auto"
     deterministic: bool = True

@@ -25,7 +25,8 @@ from latentloom.values import Card, Finding, Record
 
 PACKAGE = Path(__file__).parent
 # These show or repeat runs; a change of them leaves every result as it was.
-ONLY_SHOW = frozenset({"cli", "flags", "lists", "published", "records", "report", "reproduce"})
+ONLY_SHOW = frozenset({"cli", "flags", "lists", "published", "records", "report", "reproduce", "sweep"})
+NO_RESULT = frozenset({PACKAGE / "__init__.py", PACKAGE / "config.py"})
 PACKAGES = ("latentloom", "torch", "numpy")
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -127,22 +128,32 @@ def load_record(path: Path) -> Record:
 def source_hashes(modules: Iterable[str] | None = None) -> dict[str, str]:
     """Source file, relative to the package -> hash of its code, for modules given by their full names.
 
-    Without `modules`, those of latentloom that are loaded now. Modules that only show or repeat runs
-    are left out, and so are names without a source file of their own.
+    Without `modules`, those of latentloom that are loaded now. Left out are modules that only show or
+    repeat runs, names without a source file of their own, files that only hand names on, and config.py,
+    since a record holds all values itself.
     """
     names = list(sys.modules) if modules is None else modules
     parts = [name.split(".")[1:] for name in names if name.split(".")[0] == PACKAGE.name]
-    sources = (_source_file(part) for part in parts if not ONLY_SHOW & set(part[:1]))
-    found = {
-        path.relative_to(PACKAGE).as_posix(): code_hash(path.read_text("utf-8")) for path in sources if path
-    }
-    return dict(sorted(found.items()))
+    paths = {_source_file(part) for part in parts if not ONLY_SHOW & set(part[:1])} - NO_RESULT
+    sources = {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in paths if path}
+    return {name: code_hash(source) for name, source in sorted(sources.items()) if not _hands_on(source)}
 
 
 def _source_file(parts: Sequence[str]) -> Path | None:
     folder = PACKAGE.joinpath(*parts)
     return next(
         (path for path in (folder / "__init__.py", folder.with_suffix(".py")) if path.is_file()), None
+    )
+
+
+@cache
+def _hands_on(source: str) -> bool:
+    """Whether a file is imports and a list of names alone, as those of packages are."""
+    body = ast.parse(source).body
+    return all(
+        isinstance(node, ast.Import | ast.ImportFrom)
+        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+        for node in body[_has_docstring(body) :]
     )
 
 

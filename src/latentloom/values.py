@@ -61,7 +61,9 @@ class Latent:
     """
 
     samples: Mapping[str, Tensor]  # z (n, d), logits (n, C), y (n,), row (n,), coarse, cluster
-    shared: Mapping[str, Tensor] = field(default_factory=dict)  # centres (C, d), class_embeddings
+    shared: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # class_embeddings, class_centres, centres (C, d)
 
     @property
     def z(self) -> Tensor:
@@ -83,6 +85,10 @@ class Latent:
         present = {name: value for name, value in more.items() if value is not None}
         return replace(self, samples={**self.samples, **present})
 
+    def with_shared(self, **more: Tensor) -> Latent:
+        """The same latent with more tensors that are the same for the whole batch."""
+        return replace(self, shared={**self.shared, **more})
+
     def __getitem__(self, name: str) -> Tensor:
         return self.samples[name] if name in self.samples else self.shared[name]
 
@@ -91,7 +97,7 @@ class Latent:
 
     def get(self, name: str) -> Tensor | None:
         """The tensor of that name, or None where there is none."""
-        return {**self.shared, **self.samples}.get(name)
+        return self.samples.get(name, self.shared.get(name))
 
 
 @dataclass(frozen=True)
@@ -132,18 +138,27 @@ class Card:
         """Aligned text, at most 80 columns wide; an arrow points to the better side."""
         lines = [("score", "value", "95 % interval", "better", "range")]
         for name, finding in self.findings.items():
-            interval = " to ".join(map(_number, finding.interval)) if finding.interval else "–"
+            interval = " to ".join(map(shown, finding.interval)) if finding.interval else "–"
             ends = f"{finding.low:g} to {finding.high:g}"
-            lines.append((name, _number(finding.value), interval, ARROWS[finding.better], ends))
+            lines.append((name, shown(finding.value), interval, ARROWS[finding.better], ends))
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = ["  ".join(map(_placed, "<>><<", line, widths)).rstrip() for line in lines]
         return "\n".join([f"{self.split}: {self.images:,} images", *aligned])
 
 
-def _number(value: float) -> str:
-    """4 decimals below 10, one less for each power of ten, at least 1."""
+def decimals(value: float) -> int:
+    """Decimals that a score is shown with: 4 below 10, one less for each power of ten, at least 1."""
     size = abs(value)
-    return f"{value:.{max(1, 4 - int(math.log10(size))) if 10 <= size < math.inf else 4}f}"
+    return max(1, 4 - int(math.log10(size))) if 10 <= size < math.inf else 4
+
+
+def shown(value: float) -> str:
+    """A score as text.
+
+    >>> shown(0.91234), shown(123.456)
+    ('0.9123', '123.46')
+    """
+    return f"{value:.{decimals(value)}f}"
 
 
 def _placed(side: str, text: str, width: int) -> str:

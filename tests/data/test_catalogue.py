@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.nn import functional
+from torchvision.transforms import v2
 
 from latentloom.checks import UserError
 from latentloom.config import Data
 from latentloom.data import DATASETS, default_encoder, image_shape, load
+from latentloom.data.arrays import AT_ONCE, squares
 from latentloom.data.catalogue import find_dataset
+from latentloom.data.files import ImageFiles
 
 REAL = Path(os.environ.get("LATENTLOOM_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
@@ -198,6 +203,108 @@ def test_a_name_that_is_none_says_what_to_write(name, complaint):
 def test_a_size_below_a_pixel_is_refused(tmp_path):
     with pytest.raises(UserError, match="at least one pixel, got 0"):
         load(Data(name=f"folder:{tmp_path}", size=0), seed=0)
+
+
+# sizes
+
+
+@pytest.mark.parametrize(("size", "resize"), [(36, None), (36, 44), (28, 44), (28, 28), (20, 23), (5, None)])
+def test_images_in_memory_are_resized_and_keep_their_labels(layouts, tmp_path, size, resize):
+    layouts["mnist"](tmp_path)
+    splits = load(below(tmp_path, "mnist", size=size, resize=resize), 0)
+    for part in (splits.train, splits.validation, splits.test):
+        assert image_shape(part.images) == (1, size, size)
+        assert part.images.dtype == torch.uint8
+    plain = load(below(tmp_path, "mnist"), 0)
+    for part, before in ((splits.train, plain.train), (splits.test, plain.test)):
+        assert torch.equal(part.labels, before.labels)
+        assert torch.equal(part.images, squares(before.images, size, resize))
+
+
+@pytest.mark.parametrize("name", ["cub200", "tinyimagenet"])
+def test_images_of_files_are_resized_before_the_crop(layouts, tmp_path, name):
+    layouts[name](tmp_path)
+    plain, larger = (load(below(tmp_path, name, size=8, resize=resize), 0).test for resize in (None, 10))
+    assert image_shape(plain.images) == image_shape(larger.images) == (3, 8, 8)
+    assert not torch.equal(plain.images.decode(0), larger.images.decode(0))
+
+
+def shrunk(image: np.ndarray, size: int, resize: int) -> np.ndarray:
+    """One image (h, w, 3), as Pillow scales it and then cuts it."""
+    h, w = image.shape[:2]
+    scale = resize / min(h, w)
+    scaled = Image.fromarray(image).resize((int(w * scale), int(h * scale)), Image.Resampling.BILINEAR)
+    left, top = (scaled.width - size) // 2, (scaled.height - size) // 2
+    return np.array(scaled.crop((left, top, left + size, top + size)))
+
+
+SIZES = [
+    ((28, 28), 36, 44),
+    ((28, 28), 14, 14),
+    ((40, 40), 16, 20),
+    ((60, 40), 16, 20),
+    ((40, 80), 20, 20),
+    ((64, 64), 8, 16),
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "resize"), SIZES)
+def test_memory_and_files_agree_with_scaling_and_cutting_by_hand(tmp_path, shape, size, resize):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    memory = squares(torch.from_numpy(image).permute(2, 0, 1)[None], size, resize)[0]
+    file = ImageFiles((tmp_path / "a.png",), size, resize).decode(0)
+    expected = torch.from_numpy(shrunk(image, size, resize)).permute(2, 0, 1).int()
+    assert (memory.int() - expected).abs().max() <= 1
+    assert (file.int() - expected).abs().max() <= 1
+
+
+def test_mistakes_of_scaling_are_seen():
+    image = np.random.default_rng(0).integers(0, 256, (60, 40, 3), dtype=np.uint8)
+    x = torch.from_numpy(image).permute(2, 0, 1)[None]
+    right = squares(x, 16, 20).int()
+    scaled = functional.interpolate(x.float(), (30, 20), mode="bilinear", antialias=True)
+    plain = functional.interpolate(x.float(), (30, 20), mode="bilinear")
+    assert (scaled[:, :, 7:23, 2:18].round().int() - right).abs().max() == 0
+    mistakes = {
+        "cut at the corner": scaled[:, :, :16, :16],
+        "sides squeezed": functional.interpolate(x.float(), (16, 16), mode="bilinear", antialias=True),
+        "not antialiased": plain[:, :, 7:23, 2:18],
+        "resize forgotten": squares(x, 16).float(),
+    }
+    assert all((wrong.round().int() - right).abs().max() > 20 for wrong in mistakes.values())
+
+
+def test_many_images_are_resized_like_each_of_them_and_few_at_once(monkeypatch):
+    x, together = torch.randint(0, 256, (2 * AT_ONCE + 3, 1, 6, 6), dtype=torch.uint8), []
+    resize = v2.functional.resize
+    monkeypatch.setattr(
+        v2.functional, "resize", lambda y, *a, **k: together.append(len(y)) or resize(y, *a, **k)
+    )
+    found = squares(x, 4, 5)
+    assert together == [AT_ONCE, AT_ONCE, 3]
+    for row in (0, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 2):
+        assert torch.equal(found[row], squares(x[row : row + 1], 4, 5)[0])
+
+
+def test_images_of_that_size_are_unchanged_and_constant_images_stay_constant():
+    x = torch.randint(0, 256, (3, 3, 9, 9), dtype=torch.uint8)
+    assert torch.equal(squares(x, 9), x)
+    assert torch.equal(squares(x, 5, 9), x[:, :, 2:7, 2:7])
+    assert (squares(torch.full((1, 1, 7, 5), 255, dtype=torch.uint8), 36, 44) == 255).all()
+
+
+def test_size_of_the_images_reaches_the_digits():
+    assert load(Data(size=16), seed=0).train.images.shape[1:] == (1, 16, 16)
+
+
+@pytest.mark.parametrize(("size", "resize"), [(36, 35), (None, 44), (4, 0)])
+def test_a_resize_below_the_size_is_refused(size, resize):
+    with pytest.raises(UserError, match=f"data.resize must be at least data.size, .* {resize} and {size}"):
+        load(Data(size=size, resize=resize), seed=0)
+
+
+# encoders
 
 
 def test_default_encoders_are_encoders_and_follow_the_size_of_arrays():

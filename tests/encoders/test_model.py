@@ -9,7 +9,17 @@ from torch.testing import assert_close
 
 from latentloom import losses
 from latentloom.checks import UserError
-from latentloom.encoders import Centres, Linear, Model, build_model
+from latentloom.encoders import (
+    Centres,
+    ClassEmbeddings,
+    Linear,
+    Model,
+    Standardise,
+    build_encoder,
+    build_model,
+    parameter_groups,
+)
+from latentloom.evaluation import nearest
 from latentloom.values import Latent
 
 HALF = torch.full((1,), 0.5)
@@ -18,13 +28,10 @@ HALF = torch.full((1,), 0.5)
 def digits_model(latent_dim: int | None = None, learned_centres: bool = False) -> Model:
     torch.manual_seed(0)
     return build_model(
-        "mlp",
-        channels=1,
-        size=8,
+        build_encoder("mlp", 1, 8, latent_dim),
+        latent_dim=latent_dim or 64,
         classes=10,
-        mean=HALF,
-        std=HALF,
-        latent_dim=latent_dim,
+        standardise=Standardise(HALF, HALF),
         learned_centres=learned_centres,
     )
 
@@ -75,13 +82,10 @@ def test_weights_make_the_same_model_again() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         other = build_model(
-            "mlp",
-            channels=1,
-            size=8,
-            classes=10,
-            mean=0 * HALF,
-            std=3 * HALF,
+            build_encoder("mlp", 1, 8, 7),
             latent_dim=7,
+            classes=10,
+            standardise=Standardise(0 * HALF, 3 * HALF),
             learned_centres=True,
         )
     assert not torch.equal(other(x).logits, model(x).logits)
@@ -91,7 +95,8 @@ def test_weights_make_the_same_model_again() -> None:
 
 
 def test_convolutions_run_channels_last() -> None:
-    model = build_model("small_cnn", channels=3, size=10, classes=2, mean=HALF, std=HALF)
+    network = build_encoder("small_cnn", 3, 10)
+    model = build_model(network, latent_dim=64, classes=2, standardise=Standardise(HALF, HALF))
     weights = [p for p in model.parameters() if p.ndim == 4]
     assert weights
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
@@ -109,3 +114,71 @@ def test_any_heads_on_any_encoder() -> None:
     assert torch.equal(latent.z, x.flatten(1))
     assert set(latent.samples) | set(latent.shared) == {"z", "logits", "centres"}
     assert len(list(model.parameters())) == 3
+
+
+def embedded(classifier: str = "euclidean", start: torch.Tensor | bool = True) -> Model:
+    return build_model(
+        build_encoder("mlp", 1, 8, 7),
+        latent_dim=7,
+        classes=10,
+        standardise=Standardise(HALF, HALF),
+        classifier=classifier,
+        class_embeddings=start,
+    )
+
+
+@pytest.mark.parametrize(("classifier", "metric"), [("euclidean", "euclidean"), ("cosine", "cosine")])
+def test_class_embeddings_alone_classify(classifier: str, metric: str) -> None:
+    model, x = embedded(classifier), torch.rand(50, 1, 8, 8)
+    with torch.no_grad():
+        model.heads["class_embeddings"].vectors.copy_(model(x).z[:10])
+    latent = model(x)
+    expected = nearest(latent.z.detach(), latent["class_embeddings"].detach(), metric)
+    assert latent.logits.argmax(1).tolist() == expected.tolist()
+    assert len(set(expected.tolist())) > 1
+    assert "linear" not in model.heads
+
+
+def test_class_embeddings_beside_a_linear_head_leave_the_logits_to_it() -> None:
+    latent = embedded("linear")(torch.rand(2, 1, 8, 8))
+    assert latent.logits.shape == (2, 10)
+    assert latent["class_embeddings"].shape == (10, 7)
+
+
+def test_class_embeddings_start_at_given_vectors_or_at_random_ones() -> None:
+    start = torch.arange(70.0).reshape(10, 7)
+    vectors = embedded(start=start).heads["class_embeddings"].vectors
+    assert torch.equal(vectors, start)
+    assert vectors.data_ptr() != start.data_ptr()
+    torch.manual_seed(0)
+    drawn = ClassEmbeddings(500, 40).vectors
+    assert drawn.mean().abs() < 0.05
+    assert (drawn.std() - 1).abs() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (torch.zeros(10, 6), r"class embeddings must be \(10, 7\).*got \(10, 6\)"),
+        (torch.full((10, 7), torch.nan), "must be finite"),
+    ],
+)
+def test_class_embeddings_that_cannot_be_started_at(start: torch.Tensor, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        embedded(start=start)
+
+
+def test_a_classifier_by_class_embeddings_needs_some() -> None:
+    with pytest.raises(UserError, match="and the model has none"):
+        embedded("cosine", start=False)
+
+
+def test_points_of_classes_have_a_learning_rate_of_their_own_and_no_weight_decay() -> None:
+    model = embedded("linear")
+    rest, points = parameter_groups(model, weight_decay=0.1, heads_lr=0.5)
+    assert [p is model.heads["class_embeddings"].vectors for p in points["params"]] == [True]
+    assert (points["weight_decay"], points["lr"], rest["weight_decay"]) == (0.0, 0.5, 0.1)
+    assert "lr" not in rest
+    assert len(rest["params"]) + 1 == len(list(model.parameters()))
+    assert len(parameter_groups(digits_model(), weight_decay=0.1)) == 1
+    torch.optim.AdamW([rest, points])

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
-from torch.testing import assert_close
 
 from latentloom.checks import UserError
 from latentloom.encoders import ENCODERS, Model, build_encoder, build_model
-from latentloom.encoders.networks import Standardise, encoder
+from latentloom.encoders.networks import Stem, encoder
+from latentloom.encoders.normalise import Standardise
 from latentloom.values import Latent
 
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
@@ -27,7 +28,10 @@ def build(name: str, channels: int, latent_dim: int | None) -> Model:
     half, size = torch.full((channels,), 0.5), ENCODERS[name].smallest
     torch.manual_seed(0)
     return build_model(
-        name, channels=channels, size=size, classes=2, mean=half, std=half, latent_dim=latent_dim
+        build_encoder(name, channels, size, latent_dim),
+        latent_dim=latent_dim or ENCODERS[name].latent_dim,
+        classes=2,
+        standardise=Standardise(half, half),
     )
 
 
@@ -48,7 +52,7 @@ def strict() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@every_encoder
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"resnet101"}))  # ResNet-50 with more blocks
 def test_two_steps_move_every_weight(name: str) -> None:
     model = build(name, channels=3, latent_dim=None)
     before = [p.detach().clone() for p in model.parameters()]
@@ -58,15 +62,27 @@ def test_two_steps_move_every_weight(name: str) -> None:
     assert all(p.isfinite().all() for p in model.parameters())
 
 
-DIMS = {"mlp": 64, "small_cnn": 64, "vgg16": 512, "resnet18": 512, "resnet50": 2048}
+DIMS = {"mlp": 64, "small_cnn": 64, "vgg16": 512, "resnet18": 512, "resnet50": 2048, "resnet101": 2048}
 
 
 def test_dimensions_are_those_of_the_papers() -> None:
     assert {name: info.latent_dim for name, info in ENCODERS.items()} == DIMS
 
 
+def test_resnet101_has_its_blocks_and_its_dimension() -> None:
+    with torch.device("meta"):  # shapes alone, at no cost
+        resnet = build_encoder("resnet101", 1, 36, stem="full")
+        assert resnet(torch.rand(2, 1, 36, 36)).shape == (2, 2048)
+    assert [len(layer) for layer in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)] == [
+        3,
+        4,
+        23,
+        3,
+    ]
+
+
 @pytest.mark.usefixtures("strict")
-@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"vgg16", "resnet50"}))
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"vgg16", "resnet50", "resnet101"}))
 def test_training_is_deterministic_through_a_projection(name: str) -> None:
     first, second = (build(name, channels=1, latent_dim=5) for _ in range(2))
     x = images(3, 1, ENCODERS[name].smallest)
@@ -103,27 +119,91 @@ def test_small_cnn_takes_any_size(size: int, side: int, channels: int) -> None:
     assert network[-1].in_features == 64 * side * side
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_small_stem_keeps_the_map(name: str) -> None:
-    resnet = build_encoder(name, 3, 32)
+RESNETS = [name for name, info in ENCODERS.items() if info.stems]
+
+
+def final_map(resnet: nn.Module, size: int) -> tuple[int, ...]:
+    """Places of the last map before it is averaged."""
     maps: list[Tensor] = []
     resnet.layer4.register_forward_hook(lambda layer, inputs, output: maps.append(output))
-    with torch.no_grad():
-        resnet.eval()(torch.rand(1, 3, 32, 32))
-    assert maps[0].shape[2:] == (4, 4)
+    resnet.eval()(torch.rand(1, 3, size, size))
+    return tuple(maps[0].shape[2:])
 
 
-def stem(network: nn.Module) -> tuple[object, ...]:
+@pytest.mark.parametrize("name", RESNETS)
+@pytest.mark.parametrize(("stem", "sides"), [("auto", (5, 5)), ("small", (5, 5)), ("full", (2, 2))])
+def test_small_stem_keeps_the_map(name: str, stem: Stem, sides: tuple[int, int]) -> None:
+    with torch.device("meta"):  # shapes alone, at no cost
+        assert final_map(build_encoder(name, 3, 36, stem=stem), 36) == sides
+
+
+def stem_of(network: nn.Module) -> tuple[object, ...]:
     conv = network.conv1
     return conv.in_channels, conv.kernel_size, conv.stride, type(network.maxpool)
 
 
-@pytest.mark.parametrize(("size", "small"), [(32, True), (63, True), (64, False), (224, False)])
+@pytest.mark.parametrize(
+    ("size", "stem", "small"),
+    [
+        (16, "auto", True),
+        (63, "auto", True),
+        (64, "auto", False),
+        (224, "auto", False),
+        (224, "small", True),
+        (36, "full", False),
+        (16, "full", False),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_stem_of_large_images_is_the_usual_one(size: int, small: bool, channels: int) -> None:
-    found = stem(build_encoder("resnet18", channels, size))
+def test_stem_is_the_one_asked_for_or_follows_the_size(
+    size: int, stem: Stem, small: bool, channels: int
+) -> None:
+    with torch.device("meta"):
+        found = stem_of(build_encoder("resnet18", channels, size, stem=stem))
     usual = (channels, (7, 7), (2, 2), nn.MaxPool2d)
     assert found == ((channels, (3, 3), (1, 1), nn.Identity) if small else usual)
+
+
+def test_full_stem_is_torchvisions_own_network() -> None:
+    theirs = torchvision.models.resnet18(weights=None)
+    ours = build_encoder("resnet18", 3, 36, stem="full")
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    theirs.fc, x = nn.Identity(), torch.rand(2, 3, 36, 36)
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+    small = build_encoder("resnet18", 3, 36)
+    small.load_state_dict({**theirs.state_dict(), "conv1.weight": small.conv1.weight})
+    assert not torch.allclose(small.eval()(x), theirs(x))
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - RESNETS))
+@pytest.mark.parametrize("stem", ["small", "full"])
+def test_stem_of_an_encoder_without_one(name: str, stem: Stem) -> None:
+    with pytest.raises(UserError, match=f"'{name}' has no {stem} stem; leave out --model.stem"):
+        build_encoder(name, 3, 32, stem=stem)
+
+
+def test_misspelt_stem() -> None:
+    with pytest.raises(UserError, match=r"no stem 'smal'; did you mean 'small'\?"):
+        build_encoder("resnet18", 3, 32, stem="smal")  # type: ignore[arg-type]
+
+
+def test_vgg16_starts_as_torchvisions_and_never_builds_its_classifier(monkeypatch) -> None:
+    torch.manual_seed(0)
+    monkeypatch.delattr(nn, "Linear")
+    ours = build_encoder("vgg16", 3, 32).features
+    assert sum(p.numel() for p in ours.parameters()) == 14_723_136
+    for layer in ours:
+        if isinstance(layer, nn.Conv2d):
+            # Normal of variance 2 / (outputs x places), and biases of 0.
+            assert layer.weight.std().item() == pytest.approx((2 / (layer.out_channels * 9)) ** 0.5, rel=0.05)
+            assert not layer.bias.any()
+
+
+def test_vgg16_is_torchvisions_network_without_its_classifier() -> None:
+    with torch.device("meta"):
+        theirs = torchvision.models.vgg16_bn(weights=None).features
+        ours = build_encoder("vgg16", 3, 32).features
+    assert str(ours) == str(theirs)
 
 
 @every_encoder
@@ -150,23 +230,3 @@ def test_two_encoders_of_one_name() -> None:
 
     with pytest.raises(ValueError, match="two encoders are called 'mlp'"):
         encoder(latent_dim=1, smallest=1, about="twice")(mlp)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_standardised_images_have_mean_0_and_deviation_1(channels: int) -> None:
-    x = images(8, channels, 12) // torch.arange(1, channels + 1, dtype=torch.uint8).reshape(-1, 1, 1)
-    scaled = x.double() / 255
-    standardise = Standardise(scaled.mean((0, 2, 3)), scaled.std((0, 2, 3)))
-    found = standardise(x)
-    assert_close(found, standardise(scaled))
-    assert_close(found.mean((0, 2, 3)), torch.zeros(channels).double())
-    assert_close(found.std((0, 2, 3)), torch.ones(channels).double())
-
-
-def test_channel_that_never_changes_stays_finite() -> None:
-    standardise = Standardise(torch.tensor([0.5]), torch.tensor([0.0]))
-    assert torch.equal(standardise(torch.full((2, 1, 3, 3), 0.5)), torch.zeros(2, 1, 3, 3))
-
-
-def test_scale_of_the_images_travels_with_the_weights() -> None:
-    assert Standardise(torch.rand(3), torch.rand(3)).state_dict().keys() == {"mean", "std"}

@@ -12,9 +12,9 @@ import torch
 
 from latentloom.evaluation import (
     SCORES,
+    class_means,
     knn_predictions,
     linear_predictions,
-    nearest_centre_predictions,
     take_card,
 )
 from latentloom.records import card_from_json, card_to_json
@@ -23,9 +23,9 @@ from latentloom.values import Card, Finding, Latent
 PROBES = {
     "knn_accuracy": knn_predictions,
     "linear_probe_accuracy": linear_predictions,
-    "nearest_centre_accuracy": nearest_centre_predictions,
 }
-WITH_INTERVAL = {"accuracy", "micro_f1", "macro_f1", "silhouette", *PROBES}
+NEAREST = {name for name in SCORES if name.startswith("nearest_")}
+WITH_INTERVAL = {"accuracy", "micro_f1", "macro_f1", "silhouette", *NEAREST, *PROBES}
 
 
 def latents(n: int = 120, seed: int = 0) -> Latent:
@@ -35,7 +35,7 @@ def latents(n: int = 120, seed: int = 0) -> Latent:
     y = torch.randint(3, (n,), generator=g)
     z = middles[y] + torch.randn(n, 3, generator=g)
     y[::10] = -1
-    return Latent({"z": z, "y": y, "logits": -torch.cdist(z, middles)})
+    return Latent({"z": z, "y": y, "logits": -torch.cdist(z, middles)}, {"class_embeddings": middles + 0.5})
 
 
 @cache
@@ -46,9 +46,14 @@ def card() -> Card:
 def test_every_score_is_on_the_card_with_its_value_direction_and_range() -> None:
     assert card().findings.keys() == {*SCORES, *PROBES}
     assert (card().split, card().images) == ("test", 120)
+    train = latents(200, seed=1)
+    ours = latents().with_shared(class_centres=class_means(train.z, train.y, 3))
     for name, info in SCORES.items():
         found = card().findings[name]
-        assert found.value == pytest.approx(info.fn(*(latents()[key] for key in info.reads)).item()), name
+        expected = info.fn(*(ours[key] for key in (*info.reads, *info.may_read))).item()
+        assert found.value == pytest.approx(expected), name
+        by_centres = "class_centres" in (*info.reads, *info.may_read)
+        assert ("class centres of training latents" in found.protocol) == by_centres
         assert (found.better, found.low, found.high) == (info.better, info.low, info.high)
 
 
@@ -86,8 +91,13 @@ def test_interval_of_an_accuracy_is_about_two_standard_errors_wide() -> None:
 def test_what_is_not_there_is_left_out() -> None:
     z, y = latents().z, latents().y
     assert take_card(Latent({"z": z, "y": y}), None, split="test").findings.keys() == {
-        name for name, info in SCORES.items() if "logits" not in info.reads
+        name
+        for name, info in SCORES.items()
+        if not {"logits", *latents().shared, "class_centres"} & {*info.reads}
     }
+    alone = take_card(Latent({"z": z, "y": y}), None, split="test").findings["cluster_size"]
+    assert alone.value == pytest.approx(SCORES["cluster_size"].fn(z, y).item())
+    assert "class centres of the same latents" in alone.protocol
     unlabelled = Latent({"z": z, "y": torch.full_like(y, -1)})
     assert not take_card(unlabelled, latents(), split="test").findings.keys() & PROBES.keys()
     assert not take_card(latents(), unlabelled, split="test").findings.keys() & PROBES.keys()

@@ -10,17 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.evaluation import (
-    class_centres,
-    knn_predictions,
-    linear_predictions,
-    nearest_centre_predictions,
-)
+from latentloom.evaluation import knn_predictions, linear_predictions
 from latentloom.evaluation.probes import stratified_rows
 
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-ALL: list[Predict] = [knn_predictions, linear_predictions, nearest_centre_predictions]
+ALL: list[Predict] = [knn_predictions, linear_predictions]
 
 
 def clusters(n: int, seed: int, spread: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -65,16 +60,6 @@ def test_neighbours_vote_as_counted_by_hand() -> None:
     assert knn_predictions(train_z, train_y, z).tolist() == voted(5)
     assert knn_predictions(train_z, train_y, z, k=1).tolist() == voted(1)
     assert voted(1) != voted(5) != voted(6)
-
-
-def test_nearest_centre_as_measured_by_hand() -> None:
-    (train_z, train_y), (z, _) = clusters(40, 2, spread=3.0), clusters(30, 3, spread=3.0)
-    classes, centres, row = class_centres(train_z, train_y)
-    assert classes[row].tolist() == train_y.tolist()
-    means = {c: [statistics.fmean(axis) for axis in train_z[train_y == c].T.tolist()] for c in (0, 4, 9)}
-    torch.testing.assert_close(centres, torch.tensor(list(means.values())))
-    nearest = [min(means, key=lambda c: math.dist(p, means[c])) for p in z.tolist()]
-    assert nearest_centre_predictions(train_z, train_y, z).tolist() == nearest
 
 
 def test_linear_probe_does_not_depend_on_the_units_of_a_coordinate() -> None:

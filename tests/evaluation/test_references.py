@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from latentloom.evaluation import SCORES
 
 Points = list[list[float]]
 Labels = list[int]
+PER_CLASS = ("class_embeddings", "class_centres")
 
 
 def scene() -> dict[str, Tensor]:
@@ -30,7 +32,15 @@ def scene() -> dict[str, Tensor]:
     logits = torch.randn(len(y), 8, generator=g, dtype=torch.float64) - torch.tensor(
         [0, 0, 0, 9, -1, 0, 0, 9]
     )
-    return {"z": z, "y": y, "logits": logits + 1.5 * torch.nn.functional.one_hot(y % 8, 8)}
+    # A seed at which no mistake below happens to give as many hits as the classifier.
+    places = torch.Generator().manual_seed(126)
+    near = torch.stack([z[y == k].mean(0) if (y == k).any() else z[k] for k in range(7)])
+    return {
+        "z": z,
+        "y": y,
+        "logits": logits + 1.5 * torch.nn.functional.one_hot(y % 8, 8),
+        **{key: near + 0.7 * torch.randn(7, 3, generator=places, dtype=torch.float64) for key in PER_CLASS},
+    }
 
 
 def mean(points: Points) -> list[float]:
@@ -67,6 +77,43 @@ def centre_distances(z: Points, y: Labels, *, weighted: bool = False) -> list[fl
     means = [mean(points) for points in members(z, y).values()]
     middle = mean(z) if weighted else mean(means)
     return [math.dist(m, middle) for m in means]
+
+
+def naive_spacing(z: Points, y: Labels, *, ordered: bool = False) -> float:
+    means = [mean(points) for points in members(z, y).values()]
+    pairs = itertools.product(means, means) if ordered else itertools.combinations(means, 2)
+    return statistics.mean(math.dist(a, b) for a, b in pairs)
+
+
+def cosine(p: list[float], q: list[float]) -> float:
+    return sum(a * b for a, b in zip(p, q, strict=True)) / (math.hypot(*p) * math.hypot(*q))
+
+
+def cosines_to_own_mean(z: Points, y: Labels) -> list[float]:
+    means = {label: mean(points) for label, points in members(z, y).items()}
+    return [cosine(p, means[label]) for p, label in zip(z, y, strict=True)]
+
+
+def nearness(p: list[float], q: list[float]) -> float:
+    return -math.dist(p, q)
+
+
+def share_right(
+    z: Points, y: Labels, places: Points, near: Callable[[list[float], list[float]], float] = nearness
+) -> float:
+    return statistics.mean(
+        argmax([near(p, q) for q in places]) == label for p, label in zip(z, y, strict=True)
+    )
+
+
+def share_right_by_angle(z: Points, y: Labels, places: Points) -> float:
+    return share_right(z, y, places, cosine)
+
+
+WRONG_PLACES: Mapping[str, Callable[..., float]] = {
+    "the farthest": lambda z, y, places: share_right(z, y, places, math.dist),
+    "classes in another order": lambda z, y, places: share_right(z, y, places[1:] + places[:1]),
+}
 
 
 def naive_scatter_ratio(z: Points, y: Labels, *, weighted: bool = True) -> float:
@@ -163,6 +210,26 @@ CASES = {
         lambda z, y: naive_cluster_size(z, y) / statistics.mean(centre_distances(z, y)),
         {"upside down": lambda z, y: statistics.mean(centre_distances(z, y)) / naive_cluster_size(z, y)},
     ),
+    "centre_spacing": Case(
+        naive_spacing,
+        {
+            "a centre with itself": lambda z, y: naive_spacing(z, y, ordered=True),
+            "to the mean": lambda z, y: statistics.mean(centre_distances(z, y)),
+        },
+    ),
+    "centre_cosine": Case(
+        lambda z, y: statistics.median(cosines_to_own_mean(z, y)),
+        {
+            "mean, not median": lambda z, y: statistics.mean(cosines_to_own_mean(z, y)),
+            "labels shuffled": lambda z, y: statistics.median(cosines_to_own_mean(z, sorted(y))),
+        },
+    ),
+    "nearest_embedding_accuracy": Case(share_right, WRONG_PLACES | {"by angle": share_right_by_angle}),
+    "nearest_embedding_cosine_accuracy": Case(
+        share_right_by_angle, WRONG_PLACES | {"by distance": share_right}
+    ),
+    "nearest_centre_accuracy": Case(share_right, WRONG_PLACES | {"by angle": share_right_by_angle}),
+    "nearest_centre_cosine_accuracy": Case(share_right_by_angle, WRONG_PLACES | {"by distance": share_right}),
     "scatter_ratio": Case(
         naive_scatter_ratio,
         {
@@ -223,7 +290,33 @@ def test_agrees_with_the_loop_and_with_no_mistake(name: str) -> None:
     reads, tensors = SCORES[name].reads, scene()
     value = SCORES[name].fn(*(tensors[key] for key in reads)).item()
     rows = tensors["y"] >= 0 if "y" in reads else slice(None)
-    lists = [tensors[key][rows].tolist() for key in reads]
+    lists = [(tensors[key] if key in PER_CLASS else tensors[key][rows]).tolist() for key in reads]
     assert value == pytest.approx(CASES[name].naive(*lists), rel=1e-9)
     for mistake, wrong in CASES[name].mistakes.items():
         assert value != pytest.approx(wrong(*lists), rel=1e-4), mistake
+
+
+GIVEN_CENTRES: dict[str, Callable[[Points, Labels, Points], float]] = {
+    "cluster_size": lambda z, y, g: statistics.median(math.dist(p, g[k]) for p, k in zip(z, y, strict=True)),
+    "centre_distance": lambda z, y, g: statistics.mean(math.dist(c, mean(g)) for c in g),
+    "size_to_distance": lambda z, y, g: (
+        GIVEN_CENTRES["cluster_size"](z, y, g) / GIVEN_CENTRES["centre_distance"](z, y, g)
+    ),
+    "centre_spacing": lambda z, y, g: statistics.mean(
+        math.dist(a, b) for a, b in itertools.combinations(g, 2)
+    ),
+    "centre_cosine": lambda z, y, g: statistics.median(cosine(p, g[k]) for p, k in zip(z, y, strict=True)),
+}
+
+
+def test_every_score_of_given_centres_has_a_case() -> None:
+    assert GIVEN_CENTRES.keys() == {name for name, info in SCORES.items() if info.may_read}
+
+
+@pytest.mark.parametrize("name", GIVEN_CENTRES)
+def test_takes_the_centres_it_is_given(name: str) -> None:
+    tensors = scene()
+    z, y, g = (tensors[key] for key in ("z", "y", "class_centres"))
+    found = SCORES[name].fn(z, y, g).item()
+    assert found == pytest.approx(GIVEN_CENTRES[name](z[y >= 0].tolist(), y[y >= 0].tolist(), g.tolist()))
+    assert found != pytest.approx(SCORES[name].fn(z, y).item(), rel=1e-4)

@@ -9,15 +9,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.evaluation import SCORES
+from latentloom.evaluation import SCORES, ScoreInfo
 
 Inputs = dict[str, Tensor]
 CLASSES, DIMS, N = 4, 5, 40
 Y = torch.arange(N) % CLASSES
 
-every_score = pytest.mark.parametrize("name", SCORES)
-of_points = pytest.mark.parametrize("name", [name for name, info in SCORES.items() if "z" in info.reads])
-of_labels = pytest.mark.parametrize("name", [name for name, info in SCORES.items() if "y" in info.reads])
+PER_CLASS = ("class_embeddings", "class_centres")
+GIVEN = ", with what it may read"
+# What a score is given: what it needs, and where it takes more, also all of that.
+READS = {name: info.reads for name, info in SCORES.items()} | {
+    f"{name}{GIVEN}": (*info.reads, *info.may_read) for name, info in SCORES.items() if info.may_read
+}
+
+every_score = pytest.mark.parametrize("name", READS)
+of_points = pytest.mark.parametrize("name", [name for name, reads in READS.items() if "z" in reads])
+of_labels = pytest.mark.parametrize("name", [name for name, reads in READS.items() if "y" in reads])
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -27,28 +34,55 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def scene() -> Inputs:
     """Four classes of unequal size that overlap, interleaved, off the origin; a head that errs."""
     y = torch.tensor([0, 0, 1, 3, 2, 0, 1, 0, 3, 2] * 4)
-    z = 2 * random(CLASSES, DIMS, seed=1)[y] + random(N, DIMS) + 3
-    return {"z": z, "y": y, "logits": torch.eye(CLASSES, dtype=torch.float64)[y] + random(N, CLASSES, seed=2)}
+    places = 2 * random(CLASSES, DIMS, seed=1)
+    return {
+        "z": places[y] + random(N, DIMS) + 3,
+        "y": y,
+        "logits": torch.eye(CLASSES, dtype=torch.float64)[y] + random(N, CLASSES, seed=2),
+        "class_embeddings": places + 0.3 * random(CLASSES, DIMS, seed=4) + 3,
+        "class_centres": places + 0.3 * random(CLASSES, DIMS, seed=5) + 3,
+    }
+
+
+def info_of(name: str) -> ScoreInfo:
+    return SCORES[name.removesuffix(GIVEN)]
 
 
 def value(name: str, inputs: Inputs) -> float:
-    return SCORES[name].fn(*(inputs[key] for key in SCORES[name].reads)).item()
+    return info_of(name).fn(*(inputs[key] for key in READS[name])).item()
+
+
+def each_image(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """The inputs with a change of the rows of images; those of classes stay."""
+    return {key: rows if key in PER_CLASS else change(rows) for key, rows in inputs.items()}
+
+
+def each_place(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """The inputs with a change of all that is a place in the latent space."""
+    return {key: change(rows) if key in ("z", *PER_CLASS) else rows for key, rows in inputs.items()}
 
 
 def assert_law(name: str, exempt: Mapping[str, str], before: float, after: float) -> None:
     """The values are the same, and differ where the score is exempt."""
-    same = after == pytest.approx(before, rel=1e-9, abs=1e-12)
-    assert same != (name in exempt), exempt.get(name, (before, after))
+    same, reason = after == pytest.approx(before, rel=1e-9, abs=1e-12), exempt.get(name.removesuffix(GIVEN))
+    assert same != (reason is not None), reason or (before, after)
 
 
 # Inputs that are the worse for the score the larger the amount is, from 0 on.
 def noisier(amount: float) -> Inputs:
     corners = torch.eye(DIMS, dtype=torch.float64)[Y]
-    return {"z": corners + amount * random(N, DIMS), "y": Y}
+    places = torch.eye(DIMS, dtype=torch.float64)[:CLASSES]
+    return {
+        "z": corners + amount * random(N, DIMS),
+        "y": Y,
+        "class_embeddings": places,
+        "class_centres": places,
+    }
 
 
 def nearer(amount: float) -> Inputs:
-    return {"z": random(CLASSES, DIMS)[Y] / (1 + amount) + 0.01 * random(N, DIMS), "y": Y}
+    places = random(CLASSES, DIMS) / (1 + amount)
+    return {"z": places[Y] + 0.01 * random(N, DIMS), "y": Y, "class_centres": places}
 
 
 def flatter(amount: float) -> Inputs:
@@ -68,6 +102,12 @@ WORSE: dict[str, Callable[[float], Inputs]] = {
     "cluster_size": noisier,
     "centre_distance": nearer,
     "size_to_distance": noisier,
+    "centre_spacing": nearer,
+    "centre_cosine": noisier,
+    "nearest_embedding_accuracy": noisier,
+    "nearest_embedding_cosine_accuracy": noisier,
+    "nearest_centre_accuracy": noisier,
+    "nearest_centre_cosine_accuracy": noisier,
     "scatter_ratio": noisier,
     "effective_rank": flatter,
     "components": flatter,
@@ -84,8 +124,8 @@ def test_every_score_has_a_direction_to_test() -> None:
 
 @every_score
 def test_knows_its_direction_and_range(name: str) -> None:
-    info = SCORES[name]
-    ever_worse = [value(name, WORSE[name](amount)) for amount in (0, 0.1, 0.5, 1, 3)]
+    info, worse = info_of(name), WORSE[name.removesuffix(GIVEN)]
+    ever_worse = [value(name, worse(amount)) for amount in (0, 0.1, 0.5, 1, 3)]
     assert ever_worse == sorted(ever_worse, reverse=info.better == "higher")
     assert len(set(ever_worse)) >= 4
     assert all(info.low <= found <= info.high for found in [*ever_worse, value(name, scene())])
@@ -93,17 +133,17 @@ def test_knows_its_direction_and_range(name: str) -> None:
 
 @every_score
 def test_says_what_it_is_and_where_it_degenerates(name: str) -> None:
-    info = SCORES[name]
+    info = info_of(name)
     assert info.title
     assert info.degenerate
     assert info.low < info.high
-    assert set(info.reads) <= scene().keys()
+    assert {*info.reads, *info.may_read} <= scene().keys()
 
 
 @every_score
 def test_order_of_the_images_does_not_matter(name: str) -> None:
     inputs, order = scene(), torch.randperm(N, generator=torch.Generator().manual_seed(0))
-    after = value(name, {key: rows[order] for key, rows in inputs.items()})
+    after = value(name, each_image(inputs, lambda rows: rows[order]))
     assert after == pytest.approx(value(name, inputs), rel=1e-9)
 
 
@@ -111,18 +151,37 @@ def test_order_of_the_images_does_not_matter(name: str) -> None:
 def test_names_of_the_classes_do_not_matter(name: str) -> None:
     inputs, names = scene(), torch.tensor([5, 0, 6, 2])
     logits = torch.full((N, 7), -1e9, dtype=torch.float64).index_copy(1, names, inputs["logits"])
-    after = value(name, {"z": inputs["z"], "y": names[inputs["y"]], "logits": logits})
+    classes = {
+        key: torch.full((7, DIMS), math.nan, dtype=torch.float64).index_copy(0, names, inputs[key])
+        for key in PER_CLASS
+    }
+    after = value(name, {"z": inputs["z"], "y": names[inputs["y"]], "logits": logits, **classes})
     assert after == pytest.approx(value(name, inputs), rel=1e-9)
 
 
 @of_points
-def test_turning_and_moving_the_space_does_not_matter(name: str) -> None:
+def test_turning_the_space_does_not_matter(name: str) -> None:
     inputs, turn = scene(), torch.linalg.qr(random(DIMS, DIMS, seed=3)).Q
-    after = value(name, inputs | {"z": inputs["z"] @ turn + 10 * random(DIMS)})
+    after = value(name, each_place(inputs, lambda places: places @ turn))
     assert after == pytest.approx(value(name, inputs), rel=1e-9)
 
 
+FROM_THE_ORIGIN = {
+    "centre_cosine": "an angle at the origin",
+    "nearest_embedding_cosine_accuracy": "an angle at the origin",
+    "nearest_centre_cosine_accuracy": "an angle at the origin",
+}
+
+
+@of_points
+def test_moving_the_space_does_not_matter(name: str) -> None:
+    inputs, away = scene(), 2 * random(DIMS)
+    after = value(name, each_place(inputs, lambda places: places + away))
+    assert_law(name, FROM_THE_ORIGIN, value(name, inputs), after)
+
+
 UNITS = {
+    "centre_spacing": "a length, in units of z",
     "cluster_size": "a length, in units of z",
     "centre_distance": "a length, in units of z",
 }
@@ -131,7 +190,8 @@ UNITS = {
 @of_points
 def test_scale_of_the_space_does_not_matter(name: str) -> None:
     inputs = scene()
-    assert_law(name, UNITS, value(name, inputs), value(name, inputs | {"z": 1000 * inputs["z"]}))
+    after = value(name, each_place(inputs, lambda places: 1000 * places))
+    assert_law(name, UNITS, value(name, inputs), after)
 
 
 NEEDS_NO_LABELS = {
@@ -146,7 +206,8 @@ def test_unlabelled_images_do_not_count(name: str) -> None:
     far = 1e3 * random(10, 1) * torch.ones(DIMS)
     broken = {"z": far, "y": torch.full((10,), -1), "logits": random(10, CLASSES)}
     order = torch.randperm(N + 10, generator=torch.Generator().manual_seed(0))
-    after = value(name, {key: torch.cat([inputs[key], broken[key]])[order] for key in inputs})
+    more = {key: torch.cat([inputs[key], rows])[order] for key, rows in broken.items()}
+    after = value(name, inputs | more)
     assert_law(name, NEEDS_NO_LABELS, value(name, inputs), after)
 
 
@@ -154,10 +215,8 @@ def test_unlabelled_images_do_not_count(name: str) -> None:
 def test_unlabelled_images_may_be_anything(name: str) -> None:
     inputs = scene()
     y = torch.where(torch.arange(N) == 3, -1, inputs["y"])
-    broken = {
-        key: rows.index_fill(0, torch.tensor([3]), math.nan) for key, rows in inputs.items() if key != "y"
-    }
-    assert value(name, {**broken, "y": y}) == value(name, inputs | {"y": y})
+    broken = {key: inputs[key].index_fill(0, torch.tensor([3]), math.nan) for key in ("z", "logits")}
+    assert value(name, {**inputs, **broken, "y": y}) == value(name, inputs | {"y": y})
 
 
 SPOILED: dict[str, Callable[[Inputs], Inputs]] = {
@@ -166,14 +225,17 @@ SPOILED: dict[str, Callable[[Inputs], Inputs]] = {
     ),
     "one class": lambda i: i | {"y": torch.zeros_like(i["y"])},
     "each point its own class": lambda i: i | {"y": torch.arange(N)},
-    "one point": lambda i: {key: rows[:1] for key, rows in i.items()},
-    "two points": lambda i: {key: rows[[0, 2]] for key, rows in i.items()},
+    "one point": lambda i: each_image(i, lambda rows: rows[:1]),
+    "two points": lambda i: each_image(i, lambda rows: rows[[0, 2]]),
     "classes drawn to a point": lambda i: i | {"z": random(CLASSES, DIMS)[i["y"]]},
     "a line": lambda i: i | {"z": i["z"][:, :1] * torch.ones(DIMS)},
     "one dimension": lambda i: i | {"z": i["z"][:, :1], "logits": i["logits"][:, :1]},
     "far more dimensions than points": lambda i: i | {"z": random(N, 200)},
     "no labels": lambda i: i | {"y": torch.full_like(i["y"], -1)},
-    "nothing": lambda i: {key: rows[:0] for key, rows in i.items()},
+    "nothing": lambda i: each_image(i, lambda rows: rows[:0]),
+    "classes without a centre": lambda i: (
+        i | {key: i[key].index_fill(0, Y[1:3], math.nan) for key in PER_CLASS}
+    ),
     "huge": lambda i: i | {"z": (i["z"] * 1e37).float(), "logits": (i["logits"] * 1e37).float()},
     "tiny": lambda i: i | {"z": (i["z"] * 1e-40).float(), "logits": (i["logits"] * 1e-40).float()},
 }
@@ -182,22 +244,30 @@ SPOILED: dict[str, Callable[[Inputs], Inputs]] = {
 @every_score
 @pytest.mark.parametrize("spoil", SPOILED)
 def test_stays_in_its_range_where_there_is_little_to_compare(name: str, spoil: str) -> None:
-    info = SCORES[name]
-    assert info.low <= value(name, SPOILED[spoil](scene())) <= info.high
+    info, inputs = info_of(name), SPOILED[spoil](scene())
+    classes, dims = max(CLASSES, *inputs["y"].tolist(), 0) + 1, inputs["z"].shape[1]
+    if inputs["z"].shape[1:] != inputs["class_centres"].shape[1:] or classes > CLASSES + 1:
+        inputs |= {key: random(classes, dims) for key in PER_CLASS}
+    assert info.low <= value(name, inputs) <= info.high
 
 
 @every_score
 def test_nothing_to_judge_is_the_worst_end(name: str) -> None:
-    assert value(name, SPOILED["nothing"](scene())) == SCORES[name].worst
+    assert value(name, SPOILED["nothing"](scene())) == info_of(name).worst
 
 
 NOT_WORST = {
     "silhouette": "0, as scikit-learn has it: nothing is nearer to another class than to its own",
     "cluster_size": "0, the best: it is small there, and is read with centre_distance",
+    "centre_cosine": "1, the best: it is near there, and is read with centre_distance",
+    "nearest_embedding_accuracy": "all images get one class, which is right for some",
+    "nearest_embedding_cosine_accuracy": "all images get one class, which is right for some",
+    "nearest_centre_accuracy": "all images get one class, which is right for some",
+    "nearest_centre_cosine_accuracy": "all images get one class, which is right for some",
 }
 
 
-@of_points
+@pytest.mark.parametrize("name", [name for name, info in SCORES.items() if "z" in info.reads])
 def test_all_points_in_one_place_is_the_worst_end(name: str) -> None:
     found = value(name, SPOILED["all points equal"](scene()))
     assert (found == SCORES[name].worst) != (name in NOT_WORST), NOT_WORST.get(name, found)
@@ -233,7 +303,7 @@ def test_leaves_inputs_and_global_state_alone(name: str) -> None:
         torch.get_default_dtype(),
         torch.get_num_threads(),
     )
-    found = SCORES[name].fn(*(inputs[key] for key in SCORES[name].reads))
+    found = info_of(name).fn(*(inputs[key] for key in READS[name]))
     after = torch.get_rng_state(), torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]

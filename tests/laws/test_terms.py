@@ -27,6 +27,10 @@ class Setting:
     options: Mapping[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = ()
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (*TERMS[self.term].reads, *self.extra)
+
 
 SETTINGS: dict[str, Setting] = {
     "cross_entropy": Setting("cross_entropy"),
@@ -49,6 +53,14 @@ SETTINGS: dict[str, Setting] = {
     "center": Setting("center"),
     "center apart": Setting("center", {"apart": 3.0}),
     "center learned": Setting("center", {"apart": 3.0}, ("centres",)),
+    "euclidean_target": Setting("euclidean_target"),
+    "cosine_target": Setting("cosine_target"),
+    "class_proximity": Setting("class_proximity", {"r": 3.0}),
+    "class_proximity paper": Setting("class_proximity", {"r": 3.0, "variant": "paper"}),
+    "push_pull": Setting("push_pull"),
+    "push_pull code": Setting("push_pull", {"variant": "code"}),
+    "comparison": Setting("comparison"),
+    "comparison summed": Setting("comparison", {"reduction": "sum"}),
 }
 
 every_setting = pytest.mark.parametrize("name", SETTINGS)
@@ -60,6 +72,14 @@ class Inputs:
     y: Tensor
     cluster: Tensor
     centres: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        return self.z
+
+    @property
+    def class_embeddings(self) -> Tensor:
+        return self.centres  # one learned point per class, as they are
 
     def rows(self, index: Any) -> Inputs:
         return replace(self, z=self.z[index], y=self.y[index], cluster=self.cluster[index])
@@ -76,7 +96,7 @@ def scene(n: int = 17, dtype: torch.dtype = torch.float64) -> Inputs:
 
 def evaluate(name: str, inputs: Inputs, **instead: Any) -> Tensor:
     setting = SETTINGS[name]
-    tensors = [getattr(inputs, key) for key in ("z", "y", *setting.extra)]
+    tensors = [getattr(inputs, key) for key in setting.reads]
     return TERMS[setting.term].fn(*tensors, **{**setting.options, **instead})
 
 
@@ -119,10 +139,11 @@ def test_order_of_the_batch_does_not_matter(name: str) -> None:
 @every_setting
 def test_numbers_of_classes_and_clusters_do_not_matter(name: str) -> None:
     inputs, number = scene(), torch.tensor([2, 0, 3, 1])
-    z = inputs.z[:, number.argsort()] if SETTINGS[name].term == "cross_entropy" else inputs.z
+    reads = SETTINGS[name].reads
+    z = inputs.z[:, number.argsort()] if "logits" in reads else inputs.z
     renamed = Inputs(z, number[inputs.y], 977 - inputs.cluster, inputs.centres[number.argsort()])
     assert_close(evaluate(name, renamed), evaluate(name, inputs))
-    if SETTINGS[name].term != "cross_entropy" and "centres" not in SETTINGS[name].extra:
+    if not {"logits", "centres", "class_embeddings"} & set(reads):
         assert_close(evaluate(name, replace(inputs, y=inputs.y * 1000 + 7)), evaluate(name, inputs))
 
 
@@ -130,7 +151,8 @@ NO_ROTATION = dict.fromkeys(
     ["cross_entropy", "cross_entropy smoothed"], "a coordinate of the logits belongs to a class"
 )
 NO_TRANSLATION = dict.fromkeys(
-    ["contrastive pml", "triplet pml", "n_pair", "n_pair pml"], "angles are taken from the origin"
+    ["contrastive pml", "triplet pml", "n_pair", "n_pair pml", "cosine_target"],
+    "angles are taken from the origin",
 ) | dict.fromkeys(
     ["cross_entropy", "cross_entropy smoothed"], "a coordinate of the logits belongs to a class"
 )
@@ -202,6 +224,11 @@ SPOILS: dict[str, Spoil] = {
     "large": lambda s: replace(s, z=1e4 * s.z, centres=1e4 * s.centres),
     "far from the origin": lambda s: replace(s, z=s.z + 1e4, centres=s.centres + 1e4),
     "tight and far apart": lambda s: replace(s, z=1e3 * s.centres[s.y] + 1e-3 * s.z),
+    "learned points equal": lambda s: replace(s, centres=torch.full_like(s.centres, 0.7)),
+    "learned points zero": lambda s: replace(s, centres=torch.zeros_like(s.centres)),
+    "all on one learned point": lambda s: replace(
+        s, z=torch.full_like(s.z, 0.7), centres=torch.full_like(s.centres, 0.7)
+    ),
 }
 
 
@@ -209,13 +236,14 @@ SPOILS: dict[str, Spoil] = {
 @every_setting
 def test_value_and_gradient_are_finite_on_every_batch(name: str, spoil: str) -> None:
     inputs = SPOILS[spoil](scene(dtype=torch.float32))
-    z = inputs.z.clone().requires_grad_()
-    value = evaluate(name, replace(inputs, z=z))
+    z, centres = inputs.z.clone().requires_grad_(), inputs.centres.clone().requires_grad_()
+    value = evaluate(name, replace(inputs, z=z, centres=centres))
     assert value.shape == ()
     value.backward()
     assert value.isfinite()
     assert z.grad is not None
     assert z.grad.isfinite().all()
+    assert centres.grad is None or centres.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -332,9 +360,9 @@ def compiled_equals_eager(name: str, backend: str) -> None:
     compiled = torch.compile(value, fullgraph=True, backend=backend)
     found, expected = [], []
     for fn, into in ((compiled, found), (value, expected)):
-        z = inputs.z.clone().requires_grad_()
-        loss = fn(z, inputs.y, inputs.cluster, inputs.centres)
-        into += [loss.detach(), *torch.autograd.grad(loss, z)]
+        z, centres = inputs.z.clone().requires_grad_(), inputs.centres.clone().requires_grad_()
+        loss = fn(z, inputs.y, inputs.cluster, centres)
+        into += [loss.detach(), *torch.autograd.grad(loss, (z, centres), materialize_grads=True)]
     assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -554,5 +554,7 @@ def test_learned_centres_of_absent_classes_do_not_keep_apart() -> None:
 
 
 def test_every_term_has_a_case_with_mistakes() -> None:
-    assert {case.term for case in CASES.values()} == TERMS.keys()
+    # Those that read class embeddings have theirs in test_targets.py.
+    others = {name for name, info in TERMS.items() if "class_embeddings" not in info.reads}
+    assert {case.term for case in CASES.values()} == others
     assert all(case.mistakes for case in CASES.values())

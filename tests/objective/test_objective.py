@@ -207,7 +207,9 @@ def test_graph_is_kept_where_nothing_counts() -> None:
 
 
 def test_empty_batch() -> None:
-    found = Objective(dict.fromkeys(TERMS, 1.0))(Latent({k: v[:0] for k, v in batch().samples.items()}))
+    samples = {k: v[:0] for k, v in batch().samples.items()}
+    shared = {"class_embeddings": torch.randn(3, samples["z"].shape[1], dtype=samples["z"].dtype)}
+    found = Objective(dict.fromkeys(TERMS, 1.0))(Latent(samples, shared))
     assert found.total == 0
     assert found.total.requires_grad
     assert all(count == 0 for count in found.counts.values())

@@ -36,3 +36,29 @@ def make_record():
         )
 
     return make
+
+
+@pytest.fixture
+def judged_runs(make_record):
+    """Three recipes, two seeds each, judged by class centres, and all but the first by class embeddings.
+
+    The last has no linear head.
+    """
+    runs = {}
+    for k, recipe in enumerate(("baseline", "euclidean", "<i>cosine")):
+        embeddings = {
+            "val/nearest_embedding_accuracy": (0.2, 0.6, 0.5),
+            "val/nearest_embedding_cosine_accuracy": (0.3, 0.5, 0.4),
+        }
+        columns = {
+            "val/nearest_centre_accuracy": (0.4, 0.6, 0.5),
+            "val/nearest_centre_cosine_accuracy": (0.4, 0.5, 0.6),
+            "val/cluster_size": (8.0, 4.0, 2.0),
+            "val/centre_distance": (1.0, 2.0, 10.0),
+            "val/centre_spacing": (2.0, 4.0, 16.0),
+            "val/centre_cosine": (0.1, 0.5, 0.9),
+        } | (embeddings if k else {})
+        own = {"model": {"classifier": ("linear", "linear", "cosine")[k]}}
+        records = [make_record(recipe, seed, **columns) for seed in range(2)]
+        runs[recipe] = [dataclasses.replace(record, config=record.config | own) for record in records]
+    return runs

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from latentloom.report.geometry import CLASSIFIERS
 from latentloom.report.maps import MapData
 from latentloom.report.page import write_page
 
@@ -59,9 +60,21 @@ def page(make_record, tmp_path):
     xy = np.random.default_rng(0).normal(size=(20, 2))
     maps = {recipe: MapData(xy, np.arange(20) % 2, (NASTY, "cat"), seed=0) for recipe in runs}
     write_page(tmp_path / "report.html", runs, maps, f"Title {NASTY}")
+    return read(tmp_path / "report.html")
+
+
+def read(path):
     reader = Reader()
-    reader.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    reader.feed(path.read_text(encoding="utf-8"))
     return reader
+
+
+def texts(page):
+    return [text.strip() for text in page.shown]
+
+
+def figures_of(page):
+    return [json.loads(script) for script in page.texts["script"] if script.startswith("{")]
 
 
 def test_the_reader_sees_what_a_page_would_load():
@@ -100,8 +113,33 @@ def test_names_cannot_become_elements(page):
 
 
 def test_figures_are_readable_and_escape_names_for_plotly(page):
-    figures = [json.loads(script) for script in page.texts["script"] if script.startswith("{")]
+    figures = figures_of(page)
     assert len(figures) == 3 + 3 + 2  # maps, curves, schedules
     names = [trace.get("name") or "" for figure in figures for trace in figure["data"]]
     assert any("&lt;b&gt;x" in name for name in names)
     assert not any("<" in name for name in names)
+
+
+def test_classifiers_and_clusters_are_shown_where_runs_have_them(page, judged_runs, tmp_path):
+    write_page(tmp_path / "judged.html", judged_runs, {}, "Judged")
+    judged = read(tmp_path / "judged.html")
+    headings = {"Classifiers", "At the best epoch", "Clusters", "Cluster size against centre distance"}
+    assert headings <= set(texts(judged))
+    assert not headings & set(texts(page))
+    figures = figures_of(judged)
+    assert len(figures) == 1 + (3 + 1) + (3 + 1 + 1)  # accuracy; classifiers, bars; lengths, cosine, path
+    assert not any("<" in (trace.get("name") or "") for figure in figures for trace in figure["data"])
+
+
+def test_classifiers_have_a_legend_of_their_own(judged_runs, tmp_path):
+    write_page(tmp_path / "judged.html", judged_runs, {}, "Judged")
+    shown = texts(read(tmp_path / "judged.html"))
+    assert all(shown.count(style.name) == 1 for style in CLASSIFIERS.values())
+
+
+def test_a_page_of_class_centres_without_lengths_has_no_clusters(make_record, tmp_path):
+    columns = {"val/nearest_centre_accuracy": (0.4, 0.6, 0.5)}
+    write_page(tmp_path / "judged.html", {"baseline": [make_record(**columns)]}, {}, "Judged")
+    shown = texts(read(tmp_path / "judged.html"))
+    assert "Classifiers" in shown
+    assert "Clusters" not in shown

@@ -8,14 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from latentloom.checks import UserError
+from latentloom.encoders import ENCODERS
+from latentloom.encoders.networks import EncoderInfo
 from latentloom.recipes import load_recipe
 from latentloom.records import load_record
+from latentloom.training.model import model_for
 from latentloom.training.run import run
+from latentloom.values import ImageSet
 
 QUICK = [
     ("data.limit", "300"),
@@ -54,12 +59,20 @@ def test_leaves_what_it_promises(finished):
     folder, record = finished
     assert load_record(folder / "record.json") == load_record(folder / "record.json")
     assert load_record(folder / "record.json").card == record.card
-    for name in ("config.yaml", "history.csv", "model.safetensors", "model.json", "latents.parquet"):
+    for name in (
+        "config.yaml",
+        "history.csv",
+        "classes.csv",
+        "model.safetensors",
+        "model.json",
+        "latents.parquet",
+    ):
         assert (folder / name).stat().st_size > 0
     kept = load_file(folder / "latents" / "epoch-0003.safetensors")
     assert kept["z"].dtype == torch.float16
     assert kept["z"].shape == (30, 64)
-    assert kept["centres"].shape == (10, 64)
+    assert kept["class_centres"].shape == (10, 64)
+    assert load_file(folder / "class_centres.safetensors")["class_centres"].shape == (10, 64)
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
     assert {"val/silhouette", "val/effective_rank", "train/latent_boost", "batch/classes"} <= rows[0].keys()
@@ -76,6 +89,68 @@ def test_a_finished_run_is_read_and_not_run_again(finished):
     again = run(quick(), folder, recipe="latent-boost", progress=False)
     assert again.card == record.card
     assert (folder / "history.csv").stat().st_mtime_ns == before
+
+
+def test_a_run_that_was_refused_leaves_its_folder_free(tmp_path):
+    broken = quick("baseline", ("model.encoder", "mpl"))
+    with pytest.raises(UserError, match="did you mean 'mlp'"):
+        run(broken, tmp_path, recipe="baseline", progress=False)
+    rows = []
+    record = run(
+        quick("baseline", ("training.epochs", "2")),
+        tmp_path,
+        recipe="baseline",
+        progress=False,
+        watch=rows.append,
+    )
+    assert [dict(row) for row in rows] == list(record.history)
+
+
+@pytest.mark.parametrize("still", [True, False])
+def test_batch_norm_stays_still_after_the_first_epoch_where_asked(still, tmp_path, monkeypatch):
+    def normed(channels, size):
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 8))
+
+    monkeypatch.setitem(
+        ENCODERS, "normed", EncoderInfo(normed, latent_dim=8, smallest=8, about="for this test")
+    )
+    asked = {
+        "model.encoder": "normed",
+        "training.lr": "0.01",
+        "training.eval_after_first_epoch": str(still).lower(),
+    }
+    record = run(quick("baseline", *asked.items()), tmp_path, recipe="baseline", progress=False)
+    seen = load_file(tmp_path / "model.safetensors")["encoder.1.1.num_batches_tracked"]
+    assert record.best_epoch > 0
+    assert seen == (2 if still else 2 * (record.best_epoch + 1))  # batches of 128 from 270 images
+
+
+@pytest.mark.parametrize("classifier", ["euclidean", "cosine"])
+def test_class_embeddings_alone_train_are_selected_and_classify(classifier, tmp_path):
+    fields = [("model.classifier", classifier), ("training.epochs", "8"), ("data.limit", "800")]
+    record = run(quick("euclidean-target", *fields), tmp_path, recipe="e", progress=False)
+    assert record.card.value("accuracy") > 0.8
+    same = {"euclidean": "nearest_embedding_accuracy", "cosine": "nearest_embedding_cosine_accuracy"}
+    assert record.card.value("accuracy") == record.card.value(same[classifier])
+    weights = load_file(tmp_path / "model.safetensors")
+    assert weights["heads.class_embeddings.vectors"].shape == (10, 64)
+    assert not any("linear" in name for name in weights)
+
+
+def test_class_embeddings_start_at_the_vectors_of_a_file(tmp_path):
+    numpy.save(tmp_path / "start.npy", numpy.eye(10, 64, dtype=numpy.float32))
+    save_file({"vectors": torch.eye(10, 64)}, tmp_path / "start.safetensors")
+    images = ImageSet("digits", torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4), ("a",) * 10)
+    for name in ("start.npy", "start.safetensors"):
+        config = quick("euclidean-target", ("model.embeddings_from", str(tmp_path / name)))
+        vectors = model_for(config, images).heads["class_embeddings"].vectors
+        assert torch.equal(vectors, torch.eye(10, 64))
+    (tmp_path / "torn.npy").write_bytes(b"\x93NUMPY")
+    numpy.save(tmp_path / "objects.npy", numpy.array([{}]), allow_pickle=True)
+    for name in ("torn.npy", "objects.npy", "absent.safetensors"):
+        config = quick("euclidean-target", ("model.embeddings_from", str(tmp_path / name)))
+        with pytest.raises(UserError, match="cannot read class embeddings"):
+            model_for(config, images)
 
 
 def test_another_configuration_is_refused(finished):

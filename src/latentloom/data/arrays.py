@@ -16,6 +16,8 @@ from latentloom.data.originals import Parts
 from latentloom.data.readers import read_cifar, read_idx, read_npz
 from latentloom.values import ImageSet
 
+AT_ONCE = 256  # images that are resized together, so that memory stays bounded
+
 
 def digits(files: Mapping[str, Path], data: Data) -> Parts:
     """scikit-learn's 8x8 digits, 0..16 stretched to 0..255, without a split."""
@@ -84,6 +86,22 @@ def npz(files: Mapping[str, Path], data: Data) -> Parts:
     class_names the classes are called by their numbers.
     """
     return _from_arrays(files["npz"], ())
+
+
+def squares(images: Tensor, size: int, resize: int | None = None) -> Tensor:
+    """Images in memory as `ImageFiles` gives those of files: uint8 (n, c, h, w) -> (n, c, size, size).
+
+    The shorter side is scaled to `resize`, which is `size` unless given, bilinearly and with
+    antialiasing; what lies around the centre is kept.
+    """
+    from torchvision.transforms.v2 import functional
+
+    found = images.new_empty(*images.shape[:2], size, size)
+    for some, place in zip(torch.split(images, AT_ONCE), torch.split(found, AT_ONCE), strict=True):
+        # In floats, for how bytes are rounded on the way depends on the processor.
+        scaled = functional.resize(some.float(), [resize or size], antialias=True)
+        place.copy_(functional.center_crop(scaled, [size]).round())
+    return found
 
 
 def _from_arrays(path: Path, class_names: tuple[str, ...]) -> Parts:

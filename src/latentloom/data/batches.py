@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.data.augmentation import AUGMENTATIONS
 from latentloom.values import Images, ImageSet
 
@@ -41,8 +41,7 @@ class Batches:
         workers: int = 0,
     ) -> None:
         for name in augment:
-            if name not in AUGMENTATIONS:
-                raise unknown("augmentation", name, AUGMENTATIONS)
+            check_choice("augmentation", name, AUGMENTATIONS)
         if size < 1 or not len(image_set):
             raise UserError(
                 f"wanted batches of at least one image, got size {size} of {len(image_set)} images"

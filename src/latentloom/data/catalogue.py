@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+
+from torch import Tensor
 
 from latentloom.checks import UserError, unknown
 from latentloom.config import Data
@@ -201,11 +204,13 @@ def load(data: Data, seed: int) -> Splits:
 
     First the limits are applied, then files that do not decode are found, then the validation images are
     taken from the training images, stratified. The seed chooses the training and validation images; the
-    test images are the same for every seed.
+    test images are the same for every seed. Images keep their size unless they are files or data.size is
+    given.
     """
+    _check_sizes(data)
     whole, test = _parts(data)
-    train = without_bad(limit(whole, data.limit, seed), data.skip_bad, data.workers)
-    test = without_bad(limit(test, data.test_limit, FIXED_SEED), data.skip_bad, data.workers)
+    train = _used(limit(whole, data.limit, seed), data)
+    test = _used(limit(test, data.test_limit, FIXED_SEED), data)
     check_classes(train)
     check_part(test)
     train, validation = split_validation(train, data.validation, seed)
@@ -233,11 +238,27 @@ def default_encoder(name: str, size: int) -> str:
     return "resnet18" if dataset.name == "npz" and size > LARGEST_FOR_SMALL_CNN else dataset.encoder
 
 
+def _check_sizes(data: Data) -> None:
+    if data.size is not None and data.size < 1:
+        raise UserError(f"data.size must be at least one pixel, got {data.size}")
+    if data.resize is not None and data.resize < (data.size or math.inf):
+        raise UserError(
+            f"data.resize must be at least data.size, to which images are cropped, got {data.resize} and "
+            f"{data.size}; change one of them"
+        )
+
+
+def _used(image_set: ImageSet, data: Data) -> ImageSet:
+    """The images that decode, at the size that was asked for."""
+    decoding = without_bad(image_set, data.skip_bad, data.workers)
+    if data.size is None or not isinstance(decoding.images, Tensor):
+        return decoding
+    return replace(decoding, images=arrays.squares(decoding.images, data.size, data.resize))
+
+
 def _parts(data: Data) -> tuple[ImageSet, ImageSet]:
     """All images for training, and those for testing."""
     dataset, path = find_dataset(data.name)
-    if data.size is not None and data.size < 1:
-        raise UserError(f"data.size must be at least one pixel, got {data.size}")
     files = {dataset.name: Path(path).expanduser()} if path else locate(dataset, data)
     parts = [_named(part, data.name, dataset) for part in dataset.read(files, data) if part is not None]
     return (parts[0], parts[1]) if len(parts) > 1 else split_test(parts[0])

@@ -26,6 +26,7 @@ class ImageFiles:
 
     paths: tuple[Path, ...]
     size: int
+    resize: int | None = None  # >= size, which it is unless given
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -34,12 +35,13 @@ class ImageFiles:
         """The image of one row, uint8 (3, size, size).
 
         Turned upright by its EXIF orientation, laid on white where it is transparent, its shorter side
-        scaled to `size` with antialiasing, and cropped around the centre. A file that does not decode
-        is an error that names it.
+        scaled to `resize` with antialiasing, and cropped to `size` around the centre. A file that does
+        not decode is an error that names it.
         """
         path = self.paths[row]
         try:
-            return torch.from_numpy(np.array(_square(path, self.size))).permute(2, 0, 1).contiguous()
+            square = np.array(_square(path, self.size, self.resize or self.size))
+            return torch.from_numpy(square).permute(2, 0, 1).contiguous()
         except ModuleNotFoundError as error:
             raise UserError(
                 f"reading {path} needs Pillow; install it with: pip install 'latentloom[train]'"
@@ -71,13 +73,15 @@ def undecodable(images: Images, workers: int) -> dict[int, str]:
         return {row: text for row, text in enumerate(pool.map(complaint, range(len(images)))) if text}
 
 
-def _square(path: Path, size: int) -> Image:
+def _square(path: Path, size: int, resize: int) -> Image:
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
-        image.draft(None, (size, size))  # a JPEG several times too large is decoded at a fraction of its size
+        # A JPEG several times too large is decoded at a fraction of its size.
+        image.draft(None, (resize, resize))
         upright = ImageOps.exif_transpose(image)
-    return ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR)
+    cut = (1 - size / resize) / 2  # at either end of the shorter side
+    return ImageOps.fit(_rgb(upright), (size, size), Image.Resampling.BILINEAR, bleed=cut)
 
 
 def _rgb(image: Image) -> Image:

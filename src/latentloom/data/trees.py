@@ -26,7 +26,7 @@ def tinyimagenet(files: Mapping[str, Path], data: Data) -> Parts:
     train = [(path, number[wnid]) for wnid in wnids for path in _pictures(root / "train" / wnid)]
     annotations = _pairs(files["val/val_annotations.txt"], "\t")
     test = [(root / "val" / "images" / file, number.get(wnid, len(wnids))) for file, wnid in annotations]
-    return _image_set(train, names, size), _image_set(test, names, size)
+    return _image_set(train, names, size, data.resize), _image_set(test, names, size, data.resize)
 
 
 def cub200(files: Mapping[str, Path], data: Data) -> Parts:
@@ -42,7 +42,7 @@ def cub200(files: Mapping[str, Path], data: Data) -> Parts:
 
     def part(used: str) -> ImageSet:
         chosen = [(path, int(label[n]) - 1) for n, path in images if for_training[n] == used]
-        return _image_set(chosen, names, size)
+        return _image_set(chosen, names, size, data.resize)
 
     return part("1"), part("0")
 
@@ -64,7 +64,7 @@ def folder(files: Mapping[str, Path], data: Data) -> Parts:
         raise UserError(
             f"{root} holds no directories; put the images of each class in a directory of its name"
         )
-    sets = [_image_set(_labelled(part, names), tuple(names), size) for part in parts]
+    sets = [_image_set(_labelled(part, names), tuple(names), size, data.resize) for part in parts]
     return sets[0], sets[1] if official else None
 
 
@@ -84,9 +84,11 @@ def _pictures(top: Path) -> list[Path]:
     return sorted(path for path in paths if not path.name.startswith("."))
 
 
-def _image_set(files: list[tuple[Path, int]], names: tuple[str, ...], size: int) -> ImageSet:
+def _image_set(
+    files: list[tuple[Path, int]], names: tuple[str, ...], size: int, resize: int | None
+) -> ImageSet:
     labels = torch.tensor([label for _, label in files], dtype=torch.long)
-    return ImageSet("", ImageFiles(tuple(path for path, _ in files), size), labels, names)
+    return ImageSet("", ImageFiles(tuple(path for path, _ in files), size, resize), labels, names)
 
 
 def _pairs(path: Path, separator: str | None = None) -> list[tuple[str, str]]:

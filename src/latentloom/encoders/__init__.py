@@ -1,8 +1,22 @@
 """Networks, heads, and the contract model(x) -> Latent."""
 
 from latentloom.encoders.attach import attach
-from latentloom.encoders.heads import Centres, Linear
+from latentloom.encoders.heads import Centres, ClassEmbeddings, Linear, parameter_groups
 from latentloom.encoders.model import Model, build_model
 from latentloom.encoders.networks import ENCODERS, build_encoder
+from latentloom.encoders.normalise import Standardise, measured_standardise, paper_standardise
 
-__all__ = ["ENCODERS", "Centres", "Linear", "Model", "attach", "build_encoder", "build_model"]
+__all__ = [
+    "ENCODERS",
+    "Centres",
+    "ClassEmbeddings",
+    "Linear",
+    "Model",
+    "Standardise",
+    "attach",
+    "build_encoder",
+    "build_model",
+    "measured_standardise",
+    "paper_standardise",
+    "parameter_groups",
+]

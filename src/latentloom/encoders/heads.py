@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from latentloom.checks import UserError
+from latentloom.latent.geometry import Metric, squared_distances, unit
 from latentloom.values import Latent
 
 
@@ -19,6 +23,48 @@ class Linear(nn.Module):
         return Latent({"logits": self.layer(z)})
 
 
+class ClassEmbeddings(nn.Module):
+    """One learned vector per class: shared["class_embeddings"], (C, d).
+
+    Moving Targets (2023) starts them at N(0, 1) in each coordinate.
+
+    Args:
+        latent_dim: d.
+        classes: C.
+        start: vectors to start at, (C, d); N(0, 1) unless given.
+        classify: also classify by the nearest of them, with samples["logits"] (n, C) of -|z - c|^2
+            (euclidean) or of the cosine of z and c. None leaves that to another head.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        classes: int,
+        start: Tensor | None = None,
+        classify: Metric | None = None,
+    ) -> None:
+        super().__init__()
+        self.classify = classify
+        if start is not None and start.shape != (classes, latent_dim):
+            raise UserError(
+                f"class embeddings must be ({classes}, {latent_dim}), a row per class, got "
+                f"{tuple(start.shape)}; set --model.latent_dim to their length"
+            )
+        if start is not None and not start.isfinite().all():
+            raise UserError("class embeddings to start at must be finite, got nan or inf")
+        self.vectors = nn.Parameter(
+            torch.randn(classes, latent_dim) if start is None else start.float().clone()
+        )
+
+    def forward(self, z: Tensor) -> Latent:
+        shared = {"class_embeddings": self.vectors}
+        if self.classify is None:
+            return Latent({}, shared)
+        if self.classify == "cosine":
+            return Latent({"logits": unit(z) @ unit(self.vectors).mT}, shared)
+        return Latent({"logits": -squared_distances(z, self.vectors)}, shared)
+
+
 class Centres(nn.Module):
     """One learned point per class: shared["centres"], (C, d)."""
 
@@ -28,6 +74,25 @@ class Centres(nn.Module):
 
     def forward(self, z: Tensor) -> Latent:
         return Latent({}, {"centres": self.points})
+
+
+def parameter_groups(
+    model: nn.Module, *, weight_decay: float = 0.0, heads_lr: float | None = None
+) -> list[dict[str, Any]]:
+    """Parameters of a model for any optimiser of torch.optim: the points of classes in a group of their own.
+
+    Class embeddings and learned centres have no weight decay, which would draw the classes together, and,
+    where `heads_lr` is given, that learning rate. All else has `weight_decay`.
+    """
+    heads = [m for m in model.modules() if isinstance(m, (ClassEmbeddings, Centres))]
+    points = [parameter for head in heads for parameter in head.parameters()]
+    apart = {id(parameter) for parameter in points}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]
+    own_lr = {} if heads_lr is None else {"lr": heads_lr}
+    return [
+        {"params": rest, "weight_decay": weight_decay},
+        *([{"params": points, "weight_decay": 0.0, **own_lr}] if points else []),
+    ]
 
 
 def joined(z: Tensor, parts: list[Latent]) -> Latent:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from latentloom.encoders.heads import Centres, Linear, joined
-from latentloom.encoders.networks import ENCODERS, Standardise, build_encoder
+from latentloom.checks import UserError
+from latentloom.encoders.heads import Centres, ClassEmbeddings, Linear, joined
+from latentloom.encoders.normalise import Standardise
 from latentloom.values import Latent
 
 
@@ -31,31 +33,40 @@ class Model(nn.Module):
 
 
 def build_model(
-    encoder: str,
+    encoder: nn.Module,
     *,
-    channels: int,
-    size: int,
+    latent_dim: int,
     classes: int,
-    mean: Tensor,
-    std: Tensor,
-    latent_dim: int | None = None,
+    standardise: Standardise,
+    classifier: Literal["linear", "euclidean", "cosine"] = "linear",
+    class_embeddings: Tensor | bool = False,
     learned_centres: bool = False,
 ) -> Model:
-    """One of our own encoders, fed with images as they are, under a linear head.
+    """An encoder, fed with images as they are, with its heads.
 
     Args:
-        encoder: a name of `ENCODERS`.
-        channels, size: of the images.
-        classes: of the linear head.
-        mean, std: (c,) of the training images on the scale 0 to 1.
-        latent_dim: the encoder's own unless given.
+        encoder: images (n, c, h, w) -> (n, latent_dim).
+        latent_dim: what the encoder ends in.
+        classes: C.
+        standardise: what images pass first.
+        classifier: a linear head, or the nearest class embedding.
+        class_embeddings: add a learned vector per class; a tensor (C, d) is what they start at.
         learned_centres: add one learned point per class.
     """
-    network = build_encoder(encoder, channels, size, latent_dim)
-    dim = latent_dim or ENCODERS[encoder].latent_dim
-    heads: dict[str, nn.Module] = {"linear": Linear(dim, classes)}
+    if classifier != "linear" and class_embeddings is False:
+        raise UserError(
+            f"the classifier {classifier!r} takes the nearest class embedding, and the model has none; "
+            "add --model.class_embeddings true"
+        )
+    heads: dict[str, nn.Module] = {}
+    if classifier == "linear":
+        heads["linear"] = Linear(latent_dim, classes)
+    if class_embeddings is not False:
+        start = class_embeddings if isinstance(class_embeddings, Tensor) else None
+        by = None if classifier == "linear" else classifier
+        heads["class_embeddings"] = ClassEmbeddings(latent_dim, classes, start, by)
     if learned_centres:
-        heads["centres"] = Centres(dim, classes)
+        heads["centres"] = Centres(latent_dim, classes)
     # Channels last makes the convolutions of the small CNN nearly twice as fast on one core.
-    whole = nn.Sequential(Standardise(mean, std), network).to(memory_format=torch.channels_last)
+    whole = nn.Sequential(standardise, encoder).to(memory_format=torch.channels_last)
     return Model(whole, heads)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
+from latentloom.encoders.weights import imagenet_weights, load_weights, read_weights
+
+Stem = Literal["auto", "small", "full"]
+FULL_STEM_FROM = 64  # pixels; it would leave an image of 32 with a map of 1 x 1
 
 
 @dataclass(frozen=True)
@@ -19,44 +25,93 @@ class EncoderInfo:
     latent_dim: int
     smallest: int  # images, in pixels
     about: str
+    torchvision: str = ""  # the model of torchvision whose weights it can start from
+    stems: bool = False  # it is a ResNet, built with the full stem
 
 
 ENCODERS: dict[str, EncoderInfo] = {}
 
 
 def encoder(
-    latent_dim: int, smallest: int, about: str
+    latent_dim: int, smallest: int, about: str, *, torchvision: str = "", stems: bool = False
 ) -> Callable[[Callable[[int, int], nn.Module]], Callable[[int, int], nn.Module]]:
     """Register a function (channels, size) -> network that ends in (n, latent_dim)."""
 
     def keep(build: Callable[[int, int], nn.Module]) -> Callable[[int, int], nn.Module]:
         if build.__name__ in ENCODERS:
             raise ValueError(f"two encoders are called {build.__name__!r}; rename one")
-        ENCODERS[build.__name__] = EncoderInfo(build, latent_dim, smallest, about)
+        ENCODERS[build.__name__] = EncoderInfo(build, latent_dim, smallest, about, torchvision, stems)
         return build
 
     return keep
 
 
-def build_encoder(name: str, channels: int, size: int, latent_dim: int | None = None) -> nn.Module:
+def build_encoder(
+    name: str,
+    channels: int,
+    size: int,
+    latent_dim: int | None = None,
+    *,
+    stem: Stem = "auto",
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+) -> nn.Module:
     """The network of that name for images (channels, size, size).
 
-    Where `latent_dim` differs from the network's own, a linear projection without activation follows.
+    Args:
+        name: of `ENCODERS`.
+        channels, size: of the images.
+        latent_dim: where it differs from the network's own, a linear projection without activation follows.
+        stem: of a ResNet: `full` is a 7 x 7 convolution of stride 2 and a max-pool, `small` a 3 x 3
+            convolution without either, `auto` is small below 64 pixels.
+        pretrained: start from the ImageNet weights of torchvision, which are downloaded.
+        weights: start from this file of weights of the same model of torchvision. Here and with
+            `pretrained`, the convolution of a small stem starts at random.
     """
-    if name not in ENCODERS:
-        raise unknown("encoder", name, ENCODERS)
+    _check(name, size, latent_dim, stem)
+    _check_weights(name, pretrained, weights)
+    info = ENCODERS[name]
+    network = info.build(channels, size)
+    small = info.stems and (stem == "small" or (stem == "auto" and size < FULL_STEM_FROM))
+    if small:
+        _shrink_stem(network, channels)
+    if pretrained or weights is not None:
+        found, origin = _found_weights(name, weights)
+        load_weights(network, found, origin, fresh_stem=small)
+    if latent_dim is None or latent_dim == info.latent_dim:
+        return network
+    return nn.Sequential(network, nn.Linear(info.latent_dim, latent_dim))
+
+
+def _check(name: str, size: int, latent_dim: int | None, stem: str) -> None:
+    check_choice("encoder", name, ENCODERS)
+    check_choice("stem", stem, get_args(Stem))
     info = ENCODERS[name]
     if size < info.smallest:
         raise UserError(
             f"encoder {name!r} needs images of at least {info.smallest} pixels, got {size}; "
             "choose mlp, or larger images with --data.size"
         )
-    network = info.build(channels, size)
-    if latent_dim is None or latent_dim == info.latent_dim:
-        return network
-    if latent_dim < 1:
+    if latent_dim is not None and latent_dim < 1:
         raise UserError(f"latent_dim must be at least 1, got {latent_dim}")
-    return nn.Sequential(network, nn.Linear(info.latent_dim, latent_dim))
+    if stem != "auto" and not info.stems:
+        raise UserError(f"encoder {name!r} has no {stem} stem; leave out --model.stem, or choose a ResNet")
+
+
+def _check_weights(name: str, pretrained: bool, weights: str | Path | None) -> None:
+    if pretrained and weights is not None:
+        raise UserError(f"weights were asked for from ImageNet (pretrained) and from {weights}; choose one")
+    if (pretrained or weights is not None) and not ENCODERS[name].torchvision:
+        able = ", ".join(other for other, info in ENCODERS.items() if info.torchvision)
+        raise UserError(f"encoder {name!r} has no weights to start from; choose one of {able}")
+
+
+def _found_weights(name: str, weights: str | Path | None) -> tuple[dict[str, Tensor], str]:
+    """Tensors by name, and where they are from: that file, else torchvision."""
+    model = ENCODERS[name].torchvision
+    if weights is None:
+        return imagenet_weights(model), f"torchvision's {model}"
+    return read_weights(weights), str(weights)
 
 
 @encoder(latent_dim=64, smallest=4, about="two hidden layers of 256, for small images such as digits")
@@ -90,54 +145,79 @@ def _small_block(inputs: int, outputs: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Dropout(0.25)]
 
 
-@encoder(latent_dim=512, smallest=32, about="VGG-16 with batch norm, its convolutions alone")
+@encoder(
+    latent_dim=512,
+    smallest=32,
+    about="VGG-16 with batch norm, its convolutions alone",
+    torchvision="vgg16_bn",
+)
 def vgg16(channels: int, size: int) -> nn.Module:
     """The convolutions of VGG-16 with batch norm; at 32 x 32 they end in one place of 512 channels."""
-    from torchvision.models import vgg16_bn
+    from torchvision.models.vgg import cfgs, make_layers
 
-    features = vgg16_bn(weights=None).features
+    # Not vgg16_bn().features, which would first fill a classifier of 124 million weights.
+    features = make_layers(cfgs["D"], batch_norm=True)
     features[0] = nn.Conv2d(channels, 64, 3, padding=1)
-    return nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for layer in features:
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:  # as torchvision starts them
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return nn.Sequential(OrderedDict(features=features, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
 
 
-@encoder(latent_dim=512, smallest=16, about="ResNet-18; a 3 x 3 stem for images below 64 pixels")
+RESNET = "a 3 x 3 stem for images below 64 pixels unless asked otherwise"
+
+
+@encoder(
+    latent_dim=512,
+    smallest=16,
+    about=f"ResNet-18; {RESNET}",
+    torchvision="resnet18",
+    stems=True,
+)
 def resnet18(channels: int, size: int) -> nn.Module:
     """ResNet-18 without its last layer."""
     from torchvision.models import resnet18 as build
 
-    return _headless(build(weights=None), channels, size)
+    return _headless(build(weights=None), channels)
 
 
-@encoder(latent_dim=2048, smallest=16, about="ResNet-50; a 3 x 3 stem for images below 64 pixels")
+@encoder(
+    latent_dim=2048,
+    smallest=16,
+    about=f"ResNet-50; {RESNET}",
+    torchvision="resnet50",
+    stems=True,
+)
 def resnet50(channels: int, size: int) -> nn.Module:
     """ResNet-50 without its last layer."""
     from torchvision.models import resnet50 as build
 
-    return _headless(build(weights=None), channels, size)
+    return _headless(build(weights=None), channels)
 
 
-def _headless(resnet: nn.Module, channels: int, size: int) -> nn.Module:
-    if size < 64:
-        # The usual stem would leave a 32 x 32 image with a map of 1 x 1.
-        resnet.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-        resnet.maxpool = nn.Identity()
-    elif channels != 3:
+@encoder(
+    latent_dim=2048,
+    smallest=16,
+    about=f"ResNet-101; {RESNET}",
+    torchvision="resnet101",
+    stems=True,
+)
+def resnet101(channels: int, size: int) -> nn.Module:
+    """ResNet-101 without its last layer."""
+    from torchvision.models import resnet101 as build
+
+    return _headless(build(weights=None), channels)
+
+
+def _headless(resnet: nn.Module, channels: int) -> nn.Module:
+    """The ResNet for that many channels, ending in what its last layer would read."""
+    if channels != 3:
         resnet.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     resnet.fc = nn.Identity()
     return resnet
 
 
-class Standardise(nn.Module):
-    """uint8 images, or floats in [0, 1], to channels of mean 0 and deviation 1 over the training images."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
-        self.register_buffer("std", std.reshape(1, -1, 1, 1).clamp_min(1e-3))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.mean.dtype) / 255 if x.dtype == torch.uint8 else x
-        return (x - self.mean) / self.std
+def _shrink_stem(resnet: nn.Module, channels: int) -> None:
+    resnet.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+    resnet.maxpool = nn.Identity()

@@ -2,9 +2,35 @@
 
 from latentloom.evaluation._table import SCORES, ScoreInfo, find_score, score
 from latentloom.evaluation.card import take_card
+from latentloom.evaluation.certainty import (
+    area_under_risk_coverage,
+    distance_confidence,
+    distance_logits,
+    expected_calibration_error,
+    fitted_temperature,
+    risk_coverage,
+    softmax_confidence,
+)
 from latentloom.evaluation.classification import accuracy, calibration_error, macro_f1, micro_f1
+from latentloom.evaluation.few_shot import few_shot_accuracy
+from latentloom.evaluation.geometry import (
+    centre_cosine,
+    centre_distance,
+    centre_spacing,
+    class_geometry,
+    cluster_size,
+    size_to_distance,
+)
 from latentloom.evaluation.health import collapse, latent_health
-from latentloom.evaluation.nearest import class_centres, nearest_centre_predictions
+from latentloom.evaluation.nearest import (
+    class_centres,
+    class_means,
+    nearest,
+    nearest_centre_accuracy,
+    nearest_centre_cosine_accuracy,
+    nearest_embedding_accuracy,
+    nearest_embedding_cosine_accuracy,
+)
 from latentloom.evaluation.probes import knn_predictions, linear_predictions
 from latentloom.evaluation.statistics import (
     PairedDifference,
@@ -14,14 +40,11 @@ from latentloom.evaluation.statistics import (
     paired_difference,
 )
 from latentloom.evaluation.structure import (
-    centre_distance,
-    cluster_size,
     components,
     effective_rank,
     scatter_ratio,
     silhouette,
     silhouette_samples,
-    size_to_distance,
 )
 
 __all__ = [
@@ -29,28 +52,44 @@ __all__ = [
     "PairedDifference",
     "ScoreInfo",
     "accuracy",
+    "area_under_risk_coverage",
     "bootstrap_interval",
     "bootstrap_interval_of",
     "calibration_error",
+    "centre_cosine",
     "centre_distance",
+    "centre_spacing",
     "class_centres",
+    "class_geometry",
+    "class_means",
     "cluster_size",
     "collapse",
     "components",
+    "distance_confidence",
+    "distance_logits",
     "effective_rank",
+    "expected_calibration_error",
+    "few_shot_accuracy",
     "find_score",
+    "fitted_temperature",
     "knn_predictions",
     "latent_health",
     "linear_predictions",
     "macro_f1",
     "mean_interval",
     "micro_f1",
-    "nearest_centre_predictions",
+    "nearest",
+    "nearest_centre_accuracy",
+    "nearest_centre_cosine_accuracy",
+    "nearest_embedding_accuracy",
+    "nearest_embedding_cosine_accuracy",
     "paired_difference",
+    "risk_coverage",
     "scatter_ratio",
     "score",
     "silhouette",
     "silhouette_samples",
     "size_to_distance",
+    "softmax_confidence",
     "take_card",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.values import Direction
 
 PerImage = Callable[..., Tensor]
@@ -25,7 +25,8 @@ class ScoreInfo:
     better: Direction
     low: float  # ends of the range
     high: float
-    reads: tuple[str, ...]  # tensors it needs
+    reads: tuple[str, ...]  # tensors it needs, in the order of its arguments
+    may_read: tuple[str, ...]  # tensors it takes if they are there
     title: str  # first line of its docstring
     degenerate: str  # what it is where there is nothing to compare
     per_image: PerImage | None  # (n,) values whose mean it is, where it is one; nan where unlabelled
@@ -44,6 +45,7 @@ def score(
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a function of tensors as a score, with its direction and its range.
 
+    Its first tensor has a row per image, as has y, the second; those after them have a row per class.
     The wrapper leaves out unlabelled rows, works in float64 without gradient, and answers for the
     function where there is no row (the worst end of the range) or one that is not finite (nan).
     """
@@ -54,12 +56,13 @@ def score(
 
         @functools.wraps(fn)
         def call(*tensors: Tensor, **options: object) -> Tensor:
-            rows = labelled_rows(*tensors)
+            rows = labelled_rows(*tensors[:2])
+            per_class = [tensor.detach().to(rows[0]) for tensor in tensors[2:]]
             if len(rows[0]) == 0:
                 return rows[0].new_tensor(info.worst)
             if not finite(rows[0]):
                 return rows[0].new_tensor(math.nan)
-            return fn(*rows, **options)
+            return fn(*rows, *per_class, **options)
 
         info = SCORES[fn.__name__] = _described(call, better, low, high, per_image)
         return call
@@ -69,8 +72,7 @@ def score(
 
 def find_score(name: str) -> ScoreInfo:
     """The registered score of that name."""
-    if name not in SCORES:
-        raise unknown("score", name, SCORES)
+    check_choice("score", name, SCORES)
     return SCORES[name]
 
 
@@ -108,12 +110,14 @@ def _described(
 ) -> ScoreInfo:
     paragraphs = (inspect.getdoc(fn) or "").split("\n\n")
     positional = [p for p in inspect.signature(fn).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed = [p.name for p in positional if p.default is p.empty]
     return ScoreInfo(
         fn=fn,
         better=better,
         low=low,
         high=high,
-        reads=tuple(p.name for p in positional),
+        reads=tuple(needed),
+        may_read=tuple(p.name for p in positional if p.name not in needed),
         title=paragraphs[0].rstrip("."),
         degenerate=next((" ".join(p[12:].split()) for p in paragraphs if p.startswith("Degenerate: ")), ""),
         per_image=per_image,

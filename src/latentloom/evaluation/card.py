@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentloom.evaluation._table import SCORES, ScoreInfo
 from latentloom.evaluation.classification import macro_f1_of
-from latentloom.evaluation.nearest import nearest_centre_predictions
+from latentloom.evaluation.nearest import class_means
 from latentloom.evaluation.probes import knn_predictions, linear_predictions, stratified_rows
 from latentloom.evaluation.statistics import Interval, bootstrap_interval, bootstrap_interval_of
 from latentloom.values import Card, Finding, Latent
@@ -22,10 +22,6 @@ PROBES: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], str]] = {
     "linear_probe_accuracy": (
         linear_predictions,
         "accuracy of logistic regression on standardised training latents",
-    ),
-    "nearest_centre_accuracy": (
-        nearest_centre_predictions,
-        "accuracy of the nearest class mean of training latents",
     ),
 }
 
@@ -41,15 +37,21 @@ def take_card(
 ) -> Card:
     """Every score that the latent has the tensors for, and the accuracy of probes.
 
+    Class centres are means over all training latents, or where these are not given over the split itself.
+
     Args:
-        latent: a whole split, with z (n, d), y (n,) and, where there is a linear head, logits (n, C).
-        train: the training split, for the probes; None leaves them out.
+        latent: a whole split, with z (n, d), y (n,) and, where there are any, logits (n, C) and
+            class_embeddings (C, d).
+        train: the training split, for the class centres and the probes; None leaves the probes out.
         split: its name.
         bootstrap: resamples of the images behind each interval; 0 gives no intervals.
         probe_limit: training latents that probes are fitted on at the most, stratified.
         seed: of the resampling and of the choice of training latents.
     """
     draw = _Bootstrap(bootstrap, seed)
+    if train is not None and (train.y >= 0).any():
+        classes = int(max(train.y.max(), latent.y.max())) + 1
+        latent = latent.with_shared(class_centres=class_means(train.z, train.y, classes))
     found = {
         name: _finding(info, latent, split, draw)
         for name, info in SCORES.items()
@@ -93,7 +95,8 @@ def _macro_f1(predicted: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _finding(info: ScoreInfo, latent: Latent, split: str, draw: _Bootstrap) -> Finding:
-    tensors = [latent[name] for name in info.reads]
+    names = [*info.reads, *(name for name in info.may_read if name in latent)]
+    tensors = [latent[name] for name in names]
     counted = latent.y >= 0 if "y" in info.reads else torch.ones_like(latent.y, dtype=torch.bool)
     if info.per_image and counted.any():
         values = info.per_image(*tensors)[counted]
@@ -102,7 +105,10 @@ def _finding(info: ScoreInfo, latent: Latent, split: str, draw: _Bootstrap) -> F
         value, interval = info.fn(*tensors), None
     if info is SCORES["macro_f1"]:
         interval = draw.macro_f1(*(tensor[counted] for tensor in tensors))
-    protocol = draw.protocol(info.title, int(counted.sum()), split, interval)
+    said = info.title
+    if "class_centres" in (*info.reads, *info.may_read):
+        said += f"; class centres of {'training' if 'class_centres' in latent else 'the same'} latents"
+    protocol = draw.protocol(said, int(counted.sum()), split, interval)
     return Finding(value.item(), info.better, info.low, info.high, protocol, interval)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from latentloom.evaluation._table import labelled_rows, score
+from latentloom.evaluation.certainty import expected_calibration_error, softmax_confidence
 
 
 def correct(logits: Tensor, y: Tensor) -> Tensor:
@@ -75,10 +76,8 @@ def calibration_error(logits: Tensor, y: Tensor, *, bins: int = 15) -> Tensor:
     Paper: Naeini et al. 2015, Obtaining well calibrated probabilities, AAAI; with 15 bins Guo et al. 2017,
     arXiv:1706.04599.
     """
-    confidence, predicted = logits.softmax(1).max(1)
-    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gaps = (predicted == y).to(logits.dtype) - confidence
-    return logits.new_zeros(bins).index_add(0, bin_of, gaps).abs().sum() / len(y)
+    predicted, confidence = softmax_confidence(logits)
+    return expected_calibration_error(confidence, predicted == y, bins=bins)
 
 
 def _tallies(predicted: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

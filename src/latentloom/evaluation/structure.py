@@ -1,4 +1,4 @@
-"""Scores of the shape of a latent space: how tight, how far apart, in how many dimensions."""
+"""Scores of the shape of a latent space: how apart the classes are, in how many dimensions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from latentloom.evaluation._table import finite, labelled_rows, score
-from latentloom.evaluation.nearest import class_centres
+from latentloom.evaluation.geometry import ratio
+from latentloom.evaluation.nearest import centred, class_centres
 
 BLOCK = 2**20  # distances held at a time, 8 MiB
 RESOLVED = 1e-3  # of a point's distance from the origin; below it a product of coordinates cancels too much
@@ -53,43 +54,6 @@ def silhouette(z: Tensor, y: Tensor) -> Tensor:
 
 
 @score(better="lower", low=0.0, high=math.inf)
-def cluster_size(z: Tensor, y: Tensor) -> Tensor:
-    """Median distance of points to the mean of their class.
-
-    median over i of |z[i] - g[y[i]]|, in units of z, with g[j] the mean of class j on the same split.
-
-    Degenerate: 0 where every class is one point, and also where all points are one: read it with
-    `centre_distance`, or take `size_to_distance`.
-    """
-    _, centres, row = class_centres(_centred(z), y)
-    distances = _lengths(_centred(z) - centres[row]).sort().values
-    return distances[[(len(z) - 1) // 2, len(z) // 2]].mean()
-
-
-@score(better="higher", low=0.0, high=math.inf)
-def centre_distance(z: Tensor, y: Tensor) -> Tensor:
-    """Mean distance of class means to their common mean.
-
-    mean over classes j of |g[j] - mean(g)|, in units of z; every class counts the same.
-
-    Degenerate: 0 where there is one class, or all class means are in one place.
-    """
-    _, centres, _ = class_centres(_centred(z), y)
-    return _lengths(centres - centres.mean(0)).mean()
-
-
-@score(better="lower", low=0.0, high=math.inf)
-def size_to_distance(z: Tensor, y: Tensor) -> Tensor:
-    """Cluster size over centre distance; below 1 classes are tighter than they are apart.
-
-    cluster_size / centre_distance, whatever the scale of z.
-
-    Degenerate: inf where there is one class, or all class means are in one place.
-    """
-    return _ratio(cluster_size(z, y), centre_distance(z, y))
-
-
-@score(better="lower", low=0.0, high=math.inf)
 def scatter_ratio(z: Tensor, y: Tensor) -> Tensor:
     """Squared spread inside classes over squared spread between class means.
 
@@ -97,7 +61,7 @@ def scatter_ratio(z: Tensor, y: Tensor) -> Tensor:
 
     Degenerate: inf where there is one class, or all class means are in one place.
     """
-    return _ratio(*scatter(z, y))
+    return ratio(*scatter(z, y))
 
 
 @score(better="higher", low=1.0, high=math.inf)
@@ -135,36 +99,23 @@ def components(z: Tensor) -> Tensor:
 
 def scatter(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of squares within classes and between class means; they add up to that of the points."""
-    z = _centred(z)
+    z = centred(z)
     _, centres, row = class_centres(z, y)
     return (z - centres[row]).square().sum(), (centres[row] - z.mean(0)).square().sum()
 
 
 def principal_variances(z: Tensor) -> Tensor:
     """Eigenvalues of the covariance of finite points, falling, (min(n, d),)."""
-    z = _centred(z)
+    z = centred(z)
     z = z - z.mean(0)
     gram = z.T @ z if z.shape[1] <= len(z) else z @ z.T
     rising: Tensor = torch.linalg.eigvalsh(gram / len(z))
     return rising.flip(0).clamp_min(0.0)
 
 
-def _centred(z: Tensor) -> Tensor:
-    """The points about the median of some 500: a constant column becomes 0, about a mean it may not."""
-    return z - z[:: max(1, len(z) // 500)].median(0).values
-
-
-def _lengths(z: Tensor) -> Tensor:
-    return z.square().sum(1).sqrt()
-
-
-def _ratio(above: Tensor, below: Tensor) -> Tensor:
-    return torch.where(below > 0, above / below, math.inf)
-
-
 def _unit_scale(z: Tensor) -> Tensor:
     """The points about such a median and at most 1 in size, so that no square overflows."""
-    z = _centred(z)
+    z = centred(z)
     size = torch.stack(z.aminmax()).abs().amax()
     return z.div_(size.clamp_min(torch.finfo(z.dtype).tiny))
 
@@ -175,7 +126,7 @@ def _silhouettes(z: Tensor, counts: Tensor) -> Tensor:
         return z.new_full((len(z),), -1.0)
     row = torch.arange(len(counts), device=z.device).repeat_interleave(counts)
     own, other = _own_and_other(_class_sums(z, row, len(counts)), row, counts)
-    lost = (torch.maximum(own, other) < RESOLVED * _lengths(z)).nonzero()[:, 0]
+    lost = (torch.maximum(own, other) < RESOLVED * torch.linalg.vector_norm(z, dim=1)).nonzero()[:, 0]
     for few in torch.split(lost, max(1, BLOCK // len(z))):  # many far points in one place: measured directly
         distances = torch.cdist(z[few], z, compute_mode="donot_use_mm_for_euclid_dist")
         own[few], other[few] = _own_and_other(_sums(distances, counts), row[few], counts)

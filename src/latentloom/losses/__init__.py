@@ -9,17 +9,23 @@ from latentloom.losses._table import TERMS, TermInfo, find_term, term
 from latentloom.losses.classification import cross_entropy
 from latentloom.losses.clusters import center, latent_boost, magnet
 from latentloom.losses.pairs import contrastive, n_pair, triplet
+from latentloom.losses.targets import class_proximity, comparison, cosine_target, euclidean_target, push_pull
 
 __all__ = [
     "TERMS",
     "TermInfo",
     "center",
+    "class_proximity",
+    "comparison",
     "contrastive",
+    "cosine_target",
     "cross_entropy",
+    "euclidean_target",
     "find_term",
     "latent_boost",
     "magnet",
     "n_pair",
+    "push_pull",
     "term",
     "triplet",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from latentloom.checks import unknown
+from latentloom.checks import check_choice
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ def term(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def find_term(name: str) -> TermInfo:
     """The registered term of that name."""
-    if name not in TERMS:
-        raise unknown("loss term", name, TERMS)
+    check_choice("loss term", name, TERMS)
     return TERMS[name]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.config import Objective as ObjectiveConfig
 from latentloom.config import Schedule, Term
 from latentloom.latent.pairs import groups, positive_pairs
@@ -146,8 +146,7 @@ def not_finite(breakdown: Breakdown) -> list[str]:
 def _checked(name: str, term: Term) -> TermInfo:
     info = find_term(term.loss or name)
     for option in term.options:
-        if option not in info.options:
-            raise unknown(f"option of {name}", option, info.options)
+        check_choice(f"option of {name}", option, info.options)
     for number in (term.weight, *term.options.values()):
         at(number, 0.0)  # an impossible schedule is refused here, not in the first step
     return info

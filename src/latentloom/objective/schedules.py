@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.config import Number, Schedule
 
 # p is the share of the epochs that are done; see `Schedule` for the formulas.
@@ -25,8 +25,7 @@ def at(number: Number, progress: float) -> Number:
     """
     if not isinstance(number, Schedule):
         return number
-    if number.kind not in _SHAPES:
-        raise unknown("schedule", number.kind, _SHAPES)
+    check_choice("schedule", number.kind, _SHAPES)
     if not number.until > 0:
         raise UserError(f"a schedule's `until` must be > 0, got {number.until}")
     value = _SHAPES[number.kind](number, progress)

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import yaml
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice, unknown
 from latentloom.config import Train
 
 
@@ -86,8 +86,7 @@ def _section(tree: Mapping[str, Any], kind: Any, where: str) -> Any:
     """The dataclass `kind` from its fields; those that are not given keep their default."""
     kinds = get_type_hints(kind)
     for key in tree:
-        if key not in kinds:
-            raise unknown(f"field of {where}" if where else "field", str(key), kinds)
+        check_choice(f"field of {where}" if where else "field", str(key), kinds)
     for field in fields(kind):
         if field.name not in tree and field.default is field.default_factory is MISSING:
             raise UserError(f"{where} lacks {field.name!r}, which is {_name(kinds[field.name])}")

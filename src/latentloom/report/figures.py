@@ -49,7 +49,7 @@ def latent_map(data: MapData) -> go.Figure:
     figure.add_trace(_centres(data))
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
-    return _plain(figure, hovermode="closest", margin={"l": 0, "r": 0, "t": 16, "b": 0})
+    return plain(figure, hovermode="closest", margin={"l": 0, "r": 0, "t": 16, "b": 0})
 
 
 def _points(data: MapData, k: int) -> go.Scatter | go.Scattergl:
@@ -105,9 +105,14 @@ def curves(runs: Runs, key: str) -> go.Figure:
     for position, (recipe, records) in enumerate(runs.items()):
         points = over_seeds(records, key)
         if points:
-            figure.add_traces(_line(recipe, position, points))
+            figure.add_traces(trend(recipe, recipe_colour(position), recipe_dash(position), points))
+    return over_epochs(figure)
+
+
+def over_epochs(figure: go.Figure) -> go.Figure:
+    """The figure with an axis of epochs, and a hover that reads all lines at one epoch."""
     figure.update_xaxes(title="epoch", rangemode="tozero")
-    return _plain(figure, hovermode="x unified", margin={"l": 48, "r": 12, "t": 8, "b": 40})
+    return plain(figure, hovermode="x unified", margin={"l": 48, "r": 12, "t": 8, "b": 40})
 
 
 def over_seeds(records: Sequence[Record], key: str) -> list[tuple[float, float, float, int]]:
@@ -119,9 +124,11 @@ def over_seeds(records: Sequence[Record], key: str) -> list[tuple[float, float, 
     return [(e, fmean(v), stdev(v) if len(v) > 1 else 0.0, len(v)) for e, v in sorted(found.items())]
 
 
-def _line(recipe: str, position: int, points: Sequence[tuple[float, float, float, int]]) -> list[go.Scatter]:
+def trend(
+    name: str, colour: str, dash: str, points: Sequence[tuple[float, float, float, int]]
+) -> list[go.Scatter]:
+    """A band of one sd to each side and the line of the mean, from `over_seeds`; any text is a name."""
     epoch, mean, sd, n = np.array(points).T
-    colour, name = recipe_colour(position), html.escape(recipe, quote=False)
     band = go.Scatter(
         x=np.concatenate([epoch, epoch[::-1]]),
         y=np.concatenate([mean + sd, (mean - sd)[::-1]]),
@@ -135,8 +142,8 @@ def _line(recipe: str, position: int, points: Sequence[tuple[float, float, float
         y=mean,
         customdata=np.stack([sd, n], 1),
         mode="lines" if len(epoch) > 1 else "markers",
-        line={"color": colour, "width": 2, "dash": recipe_dash(position)},
-        name=name,
+        line={"color": colour, "width": 2, "dash": dash},
+        name=html.escape(name, quote=False),
         hovertemplate="%{y:.4f} ± %{customdata[0]:.4f} (n=%{customdata[1]})",
     )
     return [band, line]
@@ -163,7 +170,7 @@ def scheduled(runs: Runs) -> list[str]:
     return [key for key in columns if key == "lambda" or ("." in key and "/" not in key)]
 
 
-def _plain(figure: go.Figure, hovermode: str, margin: Mapping[str, int]) -> go.Figure:
+def plain(figure: go.Figure, hovermode: str, margin: Mapping[str, int]) -> go.Figure:
     """No background and no legend: the page has both, and it changes between light and dark."""
     return figure.update_layout(
         template="none",

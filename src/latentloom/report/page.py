@@ -11,7 +11,7 @@ import plotly.offline
 from markupsafe import Markup
 
 from latentloom.files import write_text
-from latentloom.report import figures
+from latentloom.report import figures, geometry
 from latentloom.report.maps import MapData
 from latentloom.report.protocol import doubts, protocol
 from latentloom.report.rows import Runs, summary
@@ -22,6 +22,7 @@ CURVES = {
     "val/silhouette": "Validation silhouette",
     "train/total": "Training loss, each recipe its own",
 }
+COSINE = "Cosine to the own class centre, median"
 
 
 def write_page(path: Path, records_by_recipe: Runs, maps: Mapping[str, MapData], title: str) -> None:
@@ -46,6 +47,8 @@ def write_page(path: Path, records_by_recipe: Runs, maps: Mapping[str, MapData],
         nothing=NOTHING,
         recipes=[(name, figures.recipe_colour(k)) for k, name in enumerate(records_by_recipe)],
         curves=_curves(records_by_recipe),
+        **_classifiers(records_by_recipe),
+        **_clusters(records_by_recipe),
         schedules={
             key: _json(figures.curves(records_by_recipe, key)) for key in figures.scheduled(records_by_recipe)
         },
@@ -58,7 +61,31 @@ def write_page(path: Path, records_by_recipe: Runs, maps: Mapping[str, MapData],
 
 
 def _curves(runs: Runs) -> dict[str, Markup]:
-    drawn = {name: figures.curves(runs, key) for key, name in CURVES.items()}
+    return _all_json({name: figures.curves(runs, key) for key, name in CURVES.items()})
+
+
+def _classifiers(runs: Runs) -> dict[str, object]:
+    """For the section of the classifiers: its legend, curves per recipe, and bars."""
+    found = geometry.classifiers(runs)
+    return {
+        "classifiers": [(style.name, style.colour) for style in found.values()],
+        "classifier_curves": _all_json(geometry.classifier_curves(runs)),
+        "best_epoch_bars": _json(geometry.best_epoch_bars(runs)),
+    }
+
+
+def _clusters(runs: Runs) -> dict[str, object]:
+    """For the section of the clusters: curves over epochs, and size against distance where there are both."""
+    path = geometry.size_against_distance(runs)
+    cosines = {COSINE: figures.curves(runs, "val/centre_cosine")}
+    return {
+        "lengths": _all_json(geometry.length_curves(runs) | cosines),
+        "size_against_distance": _json(path) if path.data else None,
+    }
+
+
+def _all_json(drawn: Mapping[str, go.Figure]) -> dict[str, Markup]:
+    """The figures that show anything."""
     return {name: _json(figure) for name, figure in drawn.items() if figure.data}
 
 

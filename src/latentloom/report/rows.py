@@ -93,8 +93,8 @@ def _check(runs: Runs, scores: Sequence[str]) -> None:
 def _row(
     recipe: str, records: Sequence[Record], first: Sequence[Record], scores: Iterable[str], target: float
 ) -> Row:
-    reached = [_first_reach(record, *_monitor(first), target) for record in records]
-    best = [_best_row(record) for record in records]
+    reached = [_first_reach(record, *_monitor(records), target) for record in records]
+    best = [best_row(record) for record in records]
     return Row(
         recipe=recipe,
         seeds=tuple(record.seed for record in records),
@@ -168,7 +168,8 @@ def _first_reach(record: Record, name: str, better: Direction, target: float) ->
     return next((row for row in record.history if _validation(row, name, better) >= target), None)
 
 
-def _best_row(record: Record) -> Mapping[str, float]:
+def best_row(record: Record) -> Mapping[str, float]:
+    """The row of the history of the epoch that was selected."""
     return {row["epoch"]: row for row in record.history}[record.best_epoch]
 
 

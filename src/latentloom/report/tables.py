@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from latentloom.records import strict
 from latentloom.report.rows import Cell, Reach, Row, Spread
-from latentloom.values import ARROWS
+from latentloom.values import ARROWS, decimals
 
 WIDTH = 110  # columns of a terminal
 MARKS = {"better": "+", "worse": "-", "not decided": "~"}
@@ -53,9 +52,8 @@ def headings(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def digits(cell: Cell) -> int:
-    """Decimals that a score is shown with: 4 below 10, one less for each power of ten, at least 1."""
-    size = abs(cell.spread.mean)
-    return max(1, 4 - int(math.log10(size))) if 10 <= size < math.inf else 4
+    """Decimals of the mean."""
+    return decimals(cell.spread.mean)
 
 
 def _scores(rows: Sequence[Row]) -> Grid:

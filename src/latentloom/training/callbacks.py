@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from latentloom.data import Batches
+from latentloom.evaluation import class_means
 from latentloom.files import atomically, write_text
-from latentloom.latent.pairs import group_means, groups
 from latentloom.training.latents import clusters_within_classes, collect
 from latentloom.training.module import LatentModule
 
@@ -86,23 +86,35 @@ class Clusters(Callback):
 
 
 class Watch(Callback):
-    """history.csv, whole after every epoch; a warning when the latent space collapses."""
+    """history.csv and classes.csv, whole after every epoch; one warning for each way to collapse."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, then: Callable[[Mapping[str, float]], None] | None = None) -> None:
         self.folder = folder
-        self.warned = 0
+        self.then = then
+        self.warned: set[str] = set()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LatentModule)
         table = pandas.DataFrame(pl_module.history)
         write_text(self.folder / "history.csv", table.to_csv(index=False))
-        for alarm in pl_module.alarms[self.warned :]:
-            warnings.warn(f"the latent space has collapsed, {alarm}", stacklevel=2)
-        self.warned = len(pl_module.alarms)
+        write_text(self.folder / "classes.csv", _by_class(pl_module.classes).to_csv(index=False))
+        for alarm in pl_module.alarms:
+            kind = alarm.split(": ")[1]  # "epoch 3: rank one: 99.5 % ..."
+            if kind not in self.warned:
+                self.warned.add(kind)
+                warnings.warn(f"the latent space has collapsed, {alarm}", stacklevel=2)
+        if self.then is not None:
+            self.then(pl_module.history[-1])
+
+
+def _by_class(epochs: Sequence[Mapping[str, Tensor]]) -> pandas.DataFrame:
+    """A row per epoch and class."""
+    tables = [pandas.DataFrame({name: values.tolist() for name, values in epoch.items()}) for epoch in epochs]
+    return pandas.concat(tables, keys=range(len(tables)), names=["epoch", "class"]).reset_index()
 
 
 class KeepLatents(Callback):
-    """Latents of a fixed sample, with class centres and what the heads share, every few epochs."""
+    """Latents of a fixed sample, with its class means (nan where absent) and what the heads share."""
 
     def __init__(self, batches: Images, folder: Path, every: int) -> None:
         self.batches = batches
@@ -114,12 +126,12 @@ class KeepLatents(Callback):
         if (trainer.current_epoch + 1) % self.every:
             return
         latent = collect(pl_module.model, self.batches)
-        found = groups(latent.y)
+        means = class_means(latent.z, latent.y, pl_module.scoring.classes)
         kept = {
             "z": latent.z.half(),
             "y": latent.y.to(torch.int32),
-            "centres": group_means(latent.z, found)[found.stands].half(),
-            "centres_y": latent.y[found.stands].to(torch.int32),
+            "class_centres": means.half(),
+            **{name: value.half() for name, value in latent.shared.items()},
         }
         with atomically(self.folder / f"epoch-{trainer.current_epoch:04d}.safetensors") as part:
             save_file(kept, part)

@@ -44,22 +44,26 @@ def _outcomes(cells: Sequence[Cell], workers: int) -> Iterator[tuple[int, Record
     from joblib import Parallel, cpu_count, delayed
 
     threads = max(1, cpu_count() // workers)
-    jobs = (delayed(_attempt)(index, cell, threads) for index, cell in enumerate(cells))
+    jobs = (delayed(_in_worker)(index, cell, threads) for index, cell in enumerate(cells))
     if workers == 1:
         # In this process, where an interrupt stops the run at hand.
-        return (_attempt(index, cell, threads) for index, cell in enumerate(cells))
+        return (_attempt(index, cell) for index, cell in enumerate(cells))
     outcomes: Iterator[tuple[int, Record | Exception]] = Parallel(
         n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers
     )(jobs)
     return outcomes
 
 
-def _attempt(index: int, cell: Cell, threads: int) -> tuple[int, Record | Exception]:
+def _in_worker(index: int, cell: Cell, threads: int) -> tuple[int, Record | Exception]:
     import torch
 
+    torch.set_num_threads(threads)
+    return _attempt(index, cell)
+
+
+def _attempt(index: int, cell: Cell) -> tuple[int, Record | Exception]:
     from latentloom.training.run import run
 
-    torch.set_num_threads(threads)
     try:
         return index, run(cell.config, cell.folder, recipe=cell.recipe, progress=False)
     except Exception as error:

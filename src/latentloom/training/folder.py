@@ -17,6 +17,7 @@ from latentloom.files import write_text
 
 RECORD = "record.json"
 CONFIG = "config.yaml"
+HISTORY = "history.csv"
 LAST = Path("checkpoints", "last.ckpt")
 BEST = Path("checkpoints", "best.ckpt")
 
@@ -44,7 +45,7 @@ def claimed(folder: Path, config: Train) -> Iterator[None]:
 
 def _keep_config(path: Path, config: Train) -> None:
     wanted = dataclasses.asdict(config)
-    if not path.exists():
+    if not path.exists() or not _begun(path.parent):
         write_text(path, yaml.safe_dump(wanted, sort_keys=False))
         return
     there = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -53,6 +54,11 @@ def _keep_config(path: Path, config: Train) -> None:
             f"{path.parent} holds a run with another configuration (differs in {', '.join(different[:5])}); "
             "choose another --folder, or delete that one"
         )
+
+
+def _begun(folder: Path) -> bool:
+    """Whether there is something to lose; a run refused at its start leaves its configuration alone."""
+    return any((folder / kept).exists() for kept in (RECORD, LAST, BEST, HISTORY))
 
 
 def _differences(a: Any, b: Any, at: str = "") -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +15,33 @@ from latentloom.values import Latent
 
 @torch.no_grad()
 def collect(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> Latent:
-    """Samples of all batches in evaluation mode, float32 on the CPU; the model's mode is put back."""
+    """The latent of all batches in evaluation mode, float32 on the CPU; the model's mode is put back."""
     was_training = model.training
     model.eval()
-    seen = []
-    for batch in batches:
-        latent = model(batch["x"]).with_samples(y=batch["y"], coarse=batch.get("coarse"))
-        seen.append({name: value.cpu() for name, value in latent.samples.items()})
+    seen = [
+        on_cpu(model(batch["x"]).with_samples(y=batch["y"], coarse=batch.get("coarse"))) for batch in batches
+    ]
     model.train(was_training)
-    whole = {name: torch.cat([samples[name] for samples in seen]) for name in seen[0]}
-    return Latent({k: v.float() if v.is_floating_point() else v for k, v in whole.items()})
+    return joined(seen)
+
+
+def on_cpu(latent: Latent) -> Latent:
+    """The same numbers without their graph, in CPU memory, float32 where they are floating."""
+    return Latent(
+        *({name: _plain(t) for name, t in part.items()} for part in (latent.samples, latent.shared))
+    )
+
+
+def joined(latents: Sequence[Latent]) -> Latent:
+    """One latent of several batches, at least one, in their order."""
+    names = latents[0].samples
+    rows = {name: torch.cat([latent.samples[name] for latent in latents]) for name in names}
+    return Latent(rows, latents[-1].shared)
+
+
+def _plain(value: Tensor) -> Tensor:
+    value = value.detach().cpu()
+    return value.float() if value.is_floating_point() else value
 
 
 def write_parquet(path: Path, latent: Latent, split: str) -> None:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from latentloom.checks import UserError
 from latentloom.config import Training
+from latentloom.encoders import parameter_groups
 from latentloom.objective import Objective, not_finite
+from latentloom.training.latents import joined, on_cpu
 from latentloom.training.scoring import Scoring
 from latentloom.values import Breakdown, Latent
 
@@ -39,6 +41,7 @@ class LatentModule(LightningModule):
         self.scoring = scoring
         self.cluster: Tensor | None = None  # (training images,) int64
         self.history: list[dict[str, float]] = []
+        self.classes: list[dict[str, Tensor]] = []  # an entry per epoch, figures (C,) of each class
         self.alarms: list[str] = []
         self.seconds = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -49,14 +52,8 @@ class LatentModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam; heads keep their own learning rate and have no weight decay."""
         c = self.config
-        heads = [p for n, p in self.named_parameters() if n.startswith("model.heads.centres")]
-        rest = [p for n, p in self.named_parameters() if not n.startswith("model.heads.centres")]
         adam = torch.optim.Adam(
-            [
-                {"params": rest, "weight_decay": c.weight_decay},
-                {"params": heads, "lr": c.lr if c.centres_lr is None else c.centres_lr},
-            ],
-            lr=c.lr,
+            parameter_groups(self, weight_decay=c.weight_decay, heads_lr=c.heads_lr), lr=c.lr
         )
         # Stepped here and not by Lightning, which steps a plateau schedule after the checkpoint.
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -75,6 +72,8 @@ class LatentModule(LightningModule):
         return min(self.current_epoch / self.config.epochs, 1.0)
 
     def on_train_epoch_start(self) -> None:
+        if self.config.eval_after_first_epoch and self.current_epoch > 0:
+            self.model.eval()
         self._since = time.perf_counter()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -106,15 +105,14 @@ class LatentModule(LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         latent: Latent = self.model(batch["x"]).with_samples(y=batch["y"])
-        self._seen.append(Latent({k: v.float().cpu() for k, v in latent.samples.items()}))
+        self._seen.append(on_cpu(latent))
 
     def on_validation_epoch_end(self) -> None:
-        keys = self._seen[0].samples
-        whole = Latent({k: torch.cat([latent.samples[k] for latent in self._seen]) for k in keys})
+        measured = self.scoring(joined(self._seen), self.model)
         self._seen = []
-        scores, alarm = self.scoring(whole.with_samples(y=whole.y.long()), self.model)
-        if alarm is not None:
-            self.alarms.append(f"epoch {self.current_epoch}: {alarm}")
+        if measured.alarm is not None:
+            self.alarms.append(f"epoch {self.current_epoch}: {measured.alarm}")
+        self.classes.append(measured.classes)
         batches = self._sums.pop("batches")
         means = {name: float(total / batches) for name, total in self._sums.items()}
         self._sums = {}
@@ -124,26 +122,27 @@ class LatentModule(LightningModule):
                 "seconds": self.seconds,
                 "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
                 **means,
-                **{f"val/{name}": value for name, value in scores.items()},
+                **{f"val/{name}": value for name, value in measured.scores.items()},
                 **self._moving(),
             }
         )
         self.log_dict(
             {k: v for k, v in self.history[-1].items() if k not in ("epoch", "seconds")}, prog_bar=False
         )
-        self.log("score", scores[self.config.monitor], prog_bar=True, logger=False)
+        self.log("score", measured.scores[self.scoring.monitor], prog_bar=True, logger=False)
 
     def _moving(self) -> dict[str, float]:
         weights = {f"weight/{n}": w for n, w in self.objective.weights(self.progress).items()}
         return {**weights, **self.objective.moving_options(self.progress)}
 
     def on_train_epoch_end(self) -> None:
-        self._plateau.step(self.history[-1][f"val/{self.config.monitor}"])
+        self._plateau.step(self.history[-1][f"val/{self.scoring.monitor}"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         since = time.perf_counter() - self._since if self._sums else 0.0
         checkpoint["latentloom"] = {
             "history": self.history,
+            "classes": self.classes,
             "alarms": self.alarms,
             "seconds": self.seconds + since,
             "sums": self._sums,
@@ -153,7 +152,7 @@ class LatentModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["latentloom"]
-        self.history, self.alarms = kept["history"], kept["alarms"]
+        self.history, self.classes, self.alarms = kept["history"], kept["classes"], kept["alarms"]
         self.seconds, self._sums = kept["seconds"], kept["sums"]
         self._plateau_state, self.cluster = kept["plateau"], kept["cluster"]
 

@@ -6,24 +6,23 @@ import dataclasses
 import json
 import logging
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from safetensors.torch import save_file
-from torch import Tensor
 
 from latentloom.config import Train
-from latentloom.data import Batches, default_encoder, image_shape, load
-from latentloom.data.splits import limit
-from latentloom.encoders import Model, build_model
-from latentloom.evaluation import take_card
+from latentloom.data import Batches, image_shape, load
+from latentloom.evaluation import class_means, take_card
 from latentloom.files import atomically, write_text
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
 from latentloom.training.callbacks import Position
 from latentloom.training.folder import BEST, LAST, RECORD, claimed
 from latentloom.training.latents import collect, write_parquet
+from latentloom.training.model import model_for
 from latentloom.training.module import LatentModule
 from latentloom.training.trainer import Replay, scoring_for, trainer_for
 from latentloom.values import ImageSet, Record, Splits
@@ -31,7 +30,14 @@ from latentloom.values import ImageSet, Record, Splits
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
-def run(config: Train, folder: Path, *, recipe: str, progress: bool = True) -> Record:
+def run(
+    config: Train,
+    folder: Path,
+    *,
+    recipe: str,
+    progress: bool = True,
+    watch: Callable[[Mapping[str, float]], None] | None = None,
+) -> Record:
     """Train, evaluate once, and leave everything in `folder`.
 
     A finished run is read, not run again; one that died is resumed from its last checkpoint, and ends
@@ -42,24 +48,32 @@ def run(config: Train, folder: Path, *, recipe: str, progress: bool = True) -> R
         folder: gets config.yaml, history.csv, model.safetensors, latents.parquet, record.json and more.
         recipe: the name under which the record is kept.
         progress: show a progress bar.
+        watch: called after every epoch with its row of the history; what it raises ends the run, which
+            can be resumed.
     """
     with claimed(folder, config):
         if (folder / RECORD).exists():
             return load_record(folder / RECORD)
         before = torch.are_deterministic_algorithms_enabled()
         try:
-            return _run(config, folder, recipe, progress)
+            return _run(config, folder, recipe, progress, watch)
         finally:
             torch.use_deterministic_algorithms(before)
 
 
-def _run(config: Train, folder: Path, recipe: str, progress: bool) -> Record:
+def _run(
+    config: Train,
+    folder: Path,
+    recipe: str,
+    progress: bool,
+    watch: Callable[[Mapping[str, float]], None] | None,
+) -> Record:
     seed_everything(config.seed, workers=True, verbose=False)
     objective = Objective.from_config(config.objective)
     splits = load(config.data, config.seed)
     model = model_for(config, splits.train)
     module = LatentModule(model, objective, config.training, scoring_for(config, splits.train))
-    trainer = trainer_for(config, folder, splits, model, progress)
+    trainer = trainer_for(config, folder, splits, module, progress, watch)
     _fit(trainer, module, config, splits, folder)
     kept = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
@@ -87,42 +101,17 @@ def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, 
         )
 
 
-def model_for(config: Train, train: ImageSet) -> Model:
-    """The model that a configuration asks for, standardised by its training images."""
-    channels, size, _ = image_shape(train.images)
-    sample = _sample(train)
-    name = config.model.encoder
-    return build_model(
-        default_encoder(config.data.name, size) if name == "auto" else name,
-        channels=channels,
-        size=size,
-        classes=len(train.class_names),
-        mean=sample.mean((0, 2, 3)),
-        std=sample.std((0, 2, 3)),
-        latent_dim=config.model.latent_dim,
-        learned_centres=config.model.learned_centres,
-    )
-
-
-def _sample(train: ImageSet, most: int = 2000) -> Tensor:
-    """Training images, evenly chosen, as floats in [0, 1]: (n, c, h, w)."""
-    rows = torch.linspace(0, len(train) - 1, min(len(train), most)).long()
-    images = train.images
-    chosen = (
-        images[rows] if isinstance(images, Tensor) else torch.stack([images.decode(r) for r in rows.tolist()])
-    )
-    return chosen.float() / 255
-
-
 def _record(
     config: Train, recipe: str, module: LatentModule, splits: Splits, folder: Path, best_epoch: int
 ) -> Record:
     """Export the model, embed the split that is evaluated, take its card."""
     _export(module, splits.train, folder)
     chosen = config.evaluation
-    fitted_on = limit(splits.train, min(len(splits.train), chosen.probe_limit), seed=0)
     latent = collect(module.model, Replay(getattr(splits, chosen.split), module.model))
-    train = collect(module.model, Replay(fitted_on, module.model))
+    train = collect(module.model, Replay(splits.train, module.model))
+    centres = class_means(train.z, train.y, len(splits.train.class_names))
+    with atomically(folder / "class_centres.safetensors") as part:
+        save_file({"class_centres": centres.float()}, part)
     write_parquet(folder / "latents.parquet", latent, chosen.split)
     card = take_card(
         latent,

@@ -7,43 +7,75 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from latentloom.checks import unknown
-from latentloom.evaluation import SCORES, accuracy, collapse, latent_health
-from latentloom.evaluation.nearest import nearest_centre_predictions
+from latentloom.checks import check_choice
+from latentloom.evaluation import SCORES, class_geometry, class_means, collapse, latent_health
 from latentloom.evaluation.probes import knn_predictions
 from latentloom.values import Direction, Latent
 
-# Accuracies of classifiers that are fitted on training latents.
-FITTED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "nearest_centre_accuracy": nearest_centre_predictions,
-    "knn_accuracy": knn_predictions,
-}
+FITTED = (
+    "knn_accuracy"  # a classifier that is fitted on training latents; slow, so only where it is monitored
+)
+# Taken after every epoch where the model has what they read.
+WATCHED = (
+    "accuracy",
+    "nearest_embedding_accuracy",
+    "nearest_embedding_cosine_accuracy",
+    "nearest_centre_accuracy",
+    "nearest_centre_cosine_accuracy",
+    "cluster_size",
+    "centre_distance",
+    "size_to_distance",
+    "centre_spacing",
+    "centre_cosine",
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One epoch on the validation images."""
+
+    scores: dict[str, float]
+    classes: dict[str, Tensor]  # figures of each class, (C,)
+    alarm: str | None  # what collapsed, if anything did
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """Scores of the validation latents: accuracy, health, and the one that is monitored."""
+    """Scores of the validation latents: classifiers, geometry, health, and the one that is monitored."""
 
     monitor: str
     training_latents: Callable[[nn.Module], Latent]  # of a sample of the training images
+    classes: int
 
     def __post_init__(self) -> None:
-        if self.monitor not in SCORES and self.monitor not in FITTED:
-            raise unknown("score to monitor", self.monitor, [*SCORES, *FITTED])
+        check_choice("score to monitor", self.monitor, [*SCORES, FITTED])
 
     @property
     def better(self) -> Direction:
         """Which way the monitored score improves."""
-        return "higher" if self.monitor in FITTED else SCORES[self.monitor].better
+        return "higher" if self.monitor == FITTED else SCORES[self.monitor].better
 
-    def __call__(self, latent: Latent, model: nn.Module) -> tuple[dict[str, float], str | None]:
-        """Scores by name, and what collapsed, if anything did."""
-        scores = {"accuracy": float(accuracy(latent.logits, latent.y)), **latent_health(latent.z, latent.y)}
-        if self.monitor in FITTED:
-            train = self.training_latents(model)
-            predicted = FITTED[self.monitor](train.z, train.y, latent.z)
-            scores[self.monitor] = float((predicted == latent.y).float().mean())
+    def __call__(self, latent: Latent, model: nn.Module) -> Measured:
+        """Measure validation latents; class centres are the means of the sample of training latents."""
+        train = self.training_latents(model)
+        latent = latent.with_shared(class_centres=class_means(train.z, train.y, self.classes))
+        scores = {name: value(name, latent) for name in WATCHED if readable(name, latent)}
+        scores |= latent_health(latent.z, latent.y)
+        if self.monitor == FITTED:
+            scores[FITTED] = float((knn_predictions(train.z, train.y, latent.z) == latent.y).float().mean())
         elif self.monitor not in scores:
-            info = SCORES[self.monitor]
-            scores[self.monitor] = float(info.fn(*(latent[name] for name in info.reads)))
-        return scores, collapse(latent.z, latent.y)
+            scores[self.monitor] = value(self.monitor, latent)
+        classes = class_geometry(latent.z, latent.y, latent["class_centres"])
+        return Measured(scores, classes, collapse(latent.z, latent.y))
+
+
+def readable(name: str, latent: Latent) -> bool:
+    """Whether the latent has all that the score needs."""
+    return all(key in latent for key in SCORES[name].reads)
+
+
+def value(name: str, latent: Latent) -> float:
+    """The score of that name."""
+    info = SCORES[name]
+    extra = [latent[key] for key in info.may_read if key in latent]
+    return float(info.fn(*(latent[key] for key in info.reads), *extra))

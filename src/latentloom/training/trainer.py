@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
+from latentloom.checks import UserError
 from latentloom.config import Train
 from latentloom.data import ordered
 from latentloom.data.splits import limit
 from latentloom.training.callbacks import Clusters, KeepLatents, RandomState, Watch
 from latentloom.training.folder import BEST, LAST
 from latentloom.training.latents import collect
+from latentloom.training.module import LatentModule
 from latentloom.training.scoring import Scoring
 from latentloom.values import ImageSet, Splits
 
@@ -36,15 +38,26 @@ class Replay:
 
 
 def scoring_for(config: Train, train: ImageSet) -> Scoring:
-    """The validation scores; classifiers among them are fitted on at most 5,000 training latents."""
-    few = limit(train, min(len(train), 5000), seed=0)
-    return Scoring(config.training.monitor, lambda model: collect(model, Replay(few, model)))
+    """The validation scores, with class centres from a fixed, stratified sample of the training images."""
+    if config.training.centres_sample < 1:
+        raise UserError(f"training.centres_sample must be at least 1, got {config.training.centres_sample}")
+    few = limit(train, min(len(train), max(config.training.centres_sample, len(train.class_names))), seed=0)
+    return Scoring(
+        config.training.monitor, lambda model: collect(model, Replay(few, model)), len(train.class_names)
+    )
 
 
-def trainer_for(config: Train, folder: Path, splits: Splits, model: nn.Module, progress: bool) -> Trainer:
+def trainer_for(
+    config: Train,
+    folder: Path,
+    splits: Splits,
+    module: LatentModule,
+    progress: bool,
+    watch: Callable[[Mapping[str, float]], None] | None = None,
+) -> Trainer:
     """A Trainer that keeps the best and the last state, stops early, and leaves its logs in `folder`."""
-    c = config.training
-    mode = "max" if scoring_for(config, splits.train).better == "higher" else "min"
+    c, model, scoring = config.training, module.model, module.scoring
+    mode = "max" if scoring.better == "higher" else "min"
     return Trainer(
         default_root_dir=folder,
         max_epochs=c.epochs,
@@ -58,11 +71,11 @@ def trainer_for(config: Train, folder: Path, splits: Splits, model: nn.Module, p
             *_kept_latents(config, folder, splits, model),
             *_clusters(config, splits, model),
             EarlyStopping(
-                f"val/{c.monitor}", mode=mode, patience=c.stop_patience, check_on_train_epoch_end=True
+                f"val/{scoring.monitor}", mode=mode, patience=c.stop_patience, check_on_train_epoch_end=True
             ),
-            Watch(folder),
             *_checkpoints(config, folder, mode),
-            *([RichProgressBar(leave=False)] if progress else []),
+            Watch(folder, watch),
+            *([Progress(leave=False)] if progress else []),
         ],
         enable_progress_bar=progress,
         enable_model_summary=False,
@@ -70,6 +83,13 @@ def trainer_for(config: Train, folder: Path, splits: Splits, model: nn.Module, p
         log_every_n_steps=1,
         use_distributed_sampler=False,
     )
+
+
+class Progress(RichProgressBar):
+    """Lightning's bar without the number of the logger's version."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
 
 
 def _clusters(config: Train, splits: Splits, model: nn.Module) -> list[Callback]:

@@ -1,0 +1,64 @@
+"""How pixels are scaled before the encoder sees them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from latentloom.checks import UserError
+
+LEAST_STD = 1e-3  # a quarter of a grey level: a channel that never changes must not be divided by 0
+
+# Moving Targets (2023), Table 2: mean and deviation of each channel.
+_MNIST = ((33.3149,), (78.5639,))
+PAPER_CONSTANTS = {
+    "mnist": _MNIST,
+    "fashion-mnist": _MNIST,
+    "kmnist": _MNIST,
+    "cifar10": ((0.491, 0.482, 0.447), (0.202, 0.200, 0.201)),
+    "cifar100": ((0.507, 0.487, 0.441), (0.201, 0.198, 0.202)),
+}
+
+
+class Standardise(nn.Module):
+    """(x - mean) / std per channel, of uint8 images scaled to [0, 1] or of floats in [0, 1].
+
+    Args:
+        mean: (c,) on the scale 0 to 1.
+        std: (c,) on the scale 0 to 1, > 0.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
+        self.register_buffer("std", std.reshape(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.mean.dtype) / 255 if x.dtype == torch.uint8 else x
+        return (x - self.mean) / self.std
+
+
+def measured_standardise(images: Tensor) -> Standardise:
+    """Mean 0 and deviation 1 in every channel of these images, floats in [0, 1], (n, c, h, w).
+
+    A channel that never changes becomes 0.
+    """
+    return Standardise(images.mean((0, 2, 3)), images.std((0, 2, 3)).clamp_min(LEAST_STD))
+
+
+def paper_standardise(data_name: str) -> Standardise:
+    """The literal constants of Moving Targets (2023), as its code applied them: to pixels of 0 to 255.
+
+    Those of MNIST are MNIST's own on that scale, and serve Fashion-MNIST and KMNIST too. Those of CIFAR
+    belong to pixels of 0 to 1, so that the encoder sees values up to about 1300 there.
+    """
+    if data_name not in PAPER_CONSTANTS:
+        raise UserError(
+            f"Moving Targets (2023) gives no constants for {data_name!r}, only for "
+            f"{', '.join(sorted(PAPER_CONSTANTS))}; leave out --model.normalise paper"
+        )
+    mean, std = map(torch.tensor, PAPER_CONSTANTS[data_name])
+    return Standardise(mean / 255, std / 255)

@@ -1,0 +1,126 @@
+"""Weights that networks start from: those of torchvision, downloaded or from a file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from latentloom.checks import UserError
+
+LAST_LAYERS = ("fc.", "classifier.")  # of torchvision's models; ours have none
+
+
+def load_weights(
+    network: nn.Module, weights: Mapping[str, Tensor], origin: str, *, fresh_stem: bool = False
+) -> None:
+    """Put the weights of a model of torchvision into a network that is this model without its last layer.
+
+    The weights of the last layer are ignored. Where the images have another number of channels, c, the
+    first convolution gets the sum of its weights over the colours, divided by c, in each channel; so an
+    image whose channels are all alike is answered as it was in colour.
+
+    Args:
+        network: named as in torchvision, first convolution first.
+        weights: tensors by name.
+        origin: of the weights, for messages.
+        fresh_stem: leave the first convolution as it is, for a stem that torchvision does not have; says
+            so in a warning.
+    """
+    own = network.state_dict()
+    first = next(name for name, value in own.items() if value.ndim == 4)
+    found = {name: value for name, value in weights.items() if not name.startswith(LAST_LAYERS)}
+    if fresh_stem:
+        warnings.warn(f"{origin} has no weights for the small stem, which starts at random", stacklevel=2)
+        found[first] = own[first]
+    elif first in found:
+        found[first] = _for_channels(found[first], own[first])
+    _check_fit(found, own, origin)
+    network.load_state_dict(found)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Tensors by name from a .safetensors file, or from one of torch.save; no other pickle is executed."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"no file of weights {path}; give the path of a .safetensors or .pth file")
+    try:
+        weights = _read(path)
+    except Exception as error:  # damaged files raise nearly anything
+        raise UserError(
+            f"{path} does not read as tensors by name, for it is damaged or holds something else "
+            f"({_reason(error)}); write it again from model.state_dict()"
+        ) from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise UserError(
+            f"{path} holds something other than tensors by name; write it again from model.state_dict()"
+        )
+    return weights
+
+
+def imagenet_weights(model: str) -> dict[str, Tensor]:
+    """The newest ImageNet weights of a model of torchvision, by its own download.
+
+    The file is kept in the folder `checkpoints` of `torch.hub.get_dir()`, and taken from there if it is
+    there already.
+    """
+    from torchvision.models import get_model_weights
+
+    published = get_model_weights(model).DEFAULT
+    try:
+        weights: dict[str, Tensor] = published.get_state_dict(
+            progress=True, check_hash=True, map_location="cpu", weights_only=True
+        )
+    except Exception as error:  # no network, another hash, no room, a damaged file
+        folder, file = Path(torch.hub.get_dir()) / "checkpoints", PurePosixPath(published.url).name
+        raise UserError(
+            f"no weights of {model} ({_reason(error)}); get {published.url} and put it as "
+            f"{file} in {folder}, replacing what may lie there; or start from a file with --model.weights"
+        ) from error
+    return weights
+
+
+def _read(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence; those that torch adds advise to execute any pickle."""
+    return str(error).partition("\n")[0].partition(". ")[0]
+
+
+def _for_channels(weight: Tensor, own: Tensor) -> Tensor:
+    """(o, i, h, w) -> (o, c, h, w) with the same sum over the second; unchanged where the places differ."""
+    channels = own.shape[1]
+    if weight.shape[2:] != own.shape[2:] or weight.shape[1] == channels:
+        return weight
+    return weight.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
+
+
+def _check_fit(found: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str) -> None:
+    """Refuse tensors of other names or shapes, apart from counts of batches, which old files lack."""
+    there, wanted = _shapes(found), _shapes(own)
+    differing = [name for name in {**wanted, **there} if there.get(name) != wanted.get(name)]
+    if differing:
+        name = differing[0]
+        raise UserError(
+            f"{origin} does not fit the encoder: {len(differing)} of {len(wanted)} tensors differ, the first "
+            f"{name}: got {there.get(name, 'none')}, wanted {wanted.get(name, 'none')}; "
+            "give the weights of the same model of torchvision"
+        )
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {
+        name: tuple(value.shape)
+        for name, value in tensors.items()
+        if not name.endswith("num_batches_tracked")
+    }
