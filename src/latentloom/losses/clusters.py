@@ -69,7 +69,7 @@ def latent_boost(
     y: Tensor,
     cluster: Tensor | None = None,
     *,
-    alpha: float = 4.0,
+    alpha: float = 2.0,
     beta: float = 1.0,
     variant: Literal["default", "paper"] = "default",
     share: float | None = None,
