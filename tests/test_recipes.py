@@ -24,7 +24,13 @@ every_recipe = pytest.mark.parametrize("name", recipes())
 def test_recipe_trains(name: str) -> None:
     torch.manual_seed(0)
     x, y = torch.randint(256, (24, 1, 8, 8), dtype=torch.uint8), torch.arange(24) % 3
-    config = load_recipe(name, [("data.name", "digits"), ("model.encoder", "mlp"), ("model.stem", "auto")])
+    small = {
+        "data.name": "digits",
+        "model.encoder": "mlp",
+        "model.stem": "auto",
+        "model.normalise": "measured",
+    }
+    config = load_recipe(name, [*small.items()])
     model = model_for(config, ImageSet("digits", x, y, ("a", "b", "c")))
     objective = Objective.from_config(config.objective)
     found = objective(model(x).with_samples(y=y))
@@ -86,7 +92,7 @@ def test_fields_are_replaced() -> None:
     assert config.objective.lam == Schedule("linear", 0.0, 0.5)
     assert config.objective.terms == {
         "cross_entropy": Term(),
-        "latent_boost": Term(Schedule("step"), {"alpha": 4.0, "beta": 0.5, "variant": "paper"}),
+        "latent_boost": Term(Schedule("step"), {"alpha": 2.0, "beta": 0.5, "variant": "paper"}),
         "extra": Term(loss="center"),
     }
 
@@ -159,7 +165,7 @@ def test_mistake_is_told_in_one_line(mistake: str) -> None:
 
 
 def test_step_into_a_scalar_of_the_recipe() -> None:
-    with pytest.raises(UserError, match=r"objective.lam.start: 'lam' holds the value 0.5 and has no field"):
+    with pytest.raises(UserError, match=r"objective.lam.start: 'lam' holds the value 0.25 and has no field"):
         load_recipe("magnet", [("objective.lam.start", "1")])
 
 

@@ -262,7 +262,7 @@ class Case:
 
 
 # The defaults of the default variant of Latent Boost: chosen by measurement, so written here once.
-BOOST = partial(naive_latent_boost, alpha=4.0, beta=1.0, share=1.0, variance="pooled", hinge=True, eps=0.0)
+BOOST = partial(naive_latent_boost, alpha=2.0, beta=1.0, share=1.0, variance="pooled", hinge=True, eps=0.0)
 PROJECTED = partial(BOOST, alpha=1.0, share=0.95)
 LITERAL = partial(naive_latent_boost, alpha=1.0, variance="class", hinge=False, eps=1e-8)
 
