@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,24 @@ from torch import Tensor
 from latentloom import config
 from latentloom.checks import UserError
 from latentloom.published import PAPERS, published
-from latentloom.reproduce import SCALES, Reproduction, reproduce, trainable
-from latentloom.reproduce.plan import METHODS, asked, best_lambda, find_scale, plan, settings_of
+from latentloom.recipes import load_recipe
+from latentloom.reproduce import Reproduction, latent_boost, moving_targets, reproduce, run, trainable
+from latentloom.reproduce.latent_boost import asked, best_lambda
+from latentloom.reproduce.plan import find_scale, plan, settings_of
 from latentloom.reproduce.run import duration
+from latentloom.reproduce.study import Setting
 from latentloom.training.compare import Cell
 from latentloom.values import Card, Finding, ImageSet, Record, Splits
 
+CNN = "Fashion-MNIST, CNN(latent 64)"
 DATASETS = ["Fashion-MNIST", "CIFAR-10", "CIFAR-100"]
+SCALES = latent_boost.SCALES
+CELLS = settings_of("moving-targets", "6") + settings_of("moving-targets", "7")
+BY_NAME = {(s.dataset, s.model, s.method): s for s in CELLS}
+
+
+def lam(setting: Setting) -> float:
+    return dict(setting.options)["lambda"]
 
 
 def record(cell: Cell, **findings: float) -> Record:
@@ -31,7 +42,7 @@ def record(cell: Cell, **findings: float) -> Record:
 
 
 class Trained:
-    """Stands for the training: remembers its cells; accuracy and the rest follow lambda and seed."""
+    """Stands for the training: remembers its cells; scores follow lambda and seed."""
 
     def __init__(self, failing: str = "") -> None:
         self.cells: list[Cell] = []
@@ -47,7 +58,11 @@ class Trained:
         lam = cell.config.objective.lam or 0.0
         assert isinstance(lam, float)
         shift = 0.01 * cell.config.seed
-        return record(cell, accuracy=0.5 + shift, macro_f1=0.25 + shift, silhouette=0.2 + lam / 2)
+        scores = {"accuracy": 0.5, "macro_f1": 0.25, "silhouette": 0.2 + lam / 2}
+        scores |= {"nearest_centre_accuracy": 0.6, "nearest_centre_cosine_accuracy": 0.7}
+        if cell.config.model.class_embeddings:
+            scores |= {"nearest_embedding_accuracy": 0.8, "nearest_embedding_cosine_accuracy": 0.9}
+        return record(cell, **{name: value + shift for name, value in scores.items()})
 
 
 def splits_of(present: Sequence[str]) -> Callable[[config.Data, int], Splits]:
@@ -65,14 +80,25 @@ def splits_of(present: Sequence[str]) -> Callable[[config.Data, int], Splits]:
 
 
 def again(
-    folder: Path, table: str, scale: str, train: Trained, present: Sequence[str] = ("fashion-mnist",)
+    folder: Path,
+    table: str,
+    scale: str,
+    train: Trained,
+    present: Sequence[str] = ("fashion-mnist",),
+    paper: str = "latent-boost",
 ) -> tuple[Reproduction, list[str]]:
     said: list[str] = []
     data = config.Data(batch=8)
-    done = reproduce(
-        "latent-boost", table, scale, folder, data, say=said.append, load=splits_of(present), run=train
-    )
+    done = reproduce(paper, table, scale, folder, data, say=said.append, load=splits_of(present), run=train)
     return done, said
+
+
+@pytest.fixture
+def quick_steps(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Seconds of a step by encoder, in place of two real ones."""
+    seconds = {"resnet18": 1.0, "resnet50": 10.0, "resnet101": 100.0}
+    monkeypatch.setattr(run, "step_seconds", lambda asked, images: seconds[asked.model.encoder])
+    return seconds
 
 
 @pytest.mark.parametrize(
@@ -109,18 +135,18 @@ def test_scales_grow() -> None:
 
 def test_smoke_takes_the_ends_and_cpu_the_best_lambda() -> None:
     smoke = [str(s) for s in plan("latent-boost", "2", "smoke")]
-    assert smoke[:2] == ["Fashion-MNIST, Baseline, lambda 0", "Fashion-MNIST, Magnet, lambda 0.75"]
-    cpu = {(s.dataset, s.method): s.lam for s in plan("latent-boost", "2", "cpu")}
+    assert smoke[:2] == [f"{CNN}, Baseline, lambda 0", f"{CNN}, Magnet, lambda 0.75"]
+    cpu = {(s.dataset, s.method): lam(s) for s in plan("latent-boost", "2", "cpu")}
     assert cpu["CIFAR-10", "N-pair"] == 0.5
     assert cpu["CIFAR-100", "Magnet"] == 0.5
 
 
 @pytest.mark.parametrize("table", ["4", "5"])
 def test_tables_of_best_trials_take_their_lambda_from_tables_2_and_3(table: str) -> None:
-    lam = {(s.dataset, s.method): s.lam for s in settings_of("latent-boost", table)}
-    assert [lam[dataset, "Baseline"] for dataset in DATASETS] == [0, 0, 0]
-    assert [lam[dataset, "Magnet"] for dataset in DATASETS] == [0.75, 0.75, 0.5]
-    assert [lam[dataset, "LatentBoost"] for dataset in DATASETS] == [0.75, 0.75, 0.5]
+    found = {(s.dataset, s.method): lam(s) for s in settings_of("latent-boost", table)}
+    assert [found[dataset, "Baseline"] for dataset in DATASETS] == [0, 0, 0]
+    assert [found[dataset, "Magnet"] for dataset in DATASETS] == [0.75, 0.75, 0.5]
+    assert [found[dataset, "LatentBoost"] for dataset in DATASETS] == [0.75, 0.75, 0.5]
 
 
 def test_an_unreadable_number_is_never_the_best() -> None:
@@ -128,10 +154,10 @@ def test_an_unreadable_number_is_never_the_best() -> None:
 
 
 def test_every_printed_accuracy_of_latent_boost_belongs_to_a_cell() -> None:
-    assert trainable() == {"latent-boost": [t for t in PAPERS["latent-boost"].tables if t not in ("1", "A4")]}
+    assert trainable()["latent-boost"] == [t for t in PAPERS["latent-boost"].tables if t not in ("1", "A4")]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", latent_boost.RECIPES)
 def test_a_cell_asks_for_the_protocol_of_the_paper(method: str) -> None:
     settings = settings_of("latent-boost", "4" if method.startswith("Latent") else "2")
     setting = next(s for s in settings if s.method == method and s.dataset == "CIFAR-100")
@@ -140,7 +166,7 @@ def test_a_cell_asks_for_the_protocol_of_the_paper(method: str) -> None:
     assert (train.model.encoder, train.seed) == ("resnet50", 3)
     t = train.training
     assert (t.epochs, t.plateau_factor, t.plateau_patience, t.stop_patience) == (100, 0.2, 10, 20)
-    assert train.objective.lam == (setting.lam or None)
+    assert train.objective.lam == (lam(setting) or None)
     assert train.evaluation.split == "test"
 
 
@@ -167,7 +193,7 @@ def test_ours_stands_beside_the_print(tmp_path: Path) -> None:
     assert accuracy.values == pytest.approx((50.0, 51.0, 52.0))
     assert accuracy.ours is not None
     assert (accuracy.ours.mean, accuracy.ours.sd) == pytest.approx((51.0, 1.0))
-    assert (accuracy.published.value, accuracy.lam) == (90.86, 0.75)
+    assert (accuracy.published.value, lam(accuracy.setting)) == (90.86, 0.75)
     assert found["Magnet", "micro_f1"].values == pytest.approx((0.25, 0.26, 0.27))
     assert found["Magnet", "epochs_to_stop"].values == (2, 3, 4)
 
@@ -176,6 +202,7 @@ def test_changes_are_of_means(tmp_path: Path) -> None:
     done, _ = again(tmp_path, "5", "smoke", Trained())
     change = next(c for c in done.comparisons if c.published.method == "LatentBoost_vs_Baseline")
     assert change.ours is not None
+    assert change.values == ()
     assert change.ours.mean == pytest.approx(100 * (0.2 + 0.375 - 0.2) / 0.2)
     assert change.published.value == 13.84
 
@@ -206,9 +233,9 @@ def test_no_data_is_said_and_the_others_go_on(tmp_path: Path) -> None:
 
 def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     done, said = again(tmp_path, "2", "smoke", Trained(failing="Baseline"))
-    assert done.failed == {"Fashion-MNIST, Baseline, lambda 0": "the loss is nan"}
-    assert "  Fashion-MNIST, Magnet, lambda 0.75: done" in said
-    assert "failed: Fashion-MNIST, Baseline, lambda 0: the loss is nan" in done.text()
+    assert done.failed == {f"{CNN}, Baseline, lambda 0": "the loss is nan"}
+    assert f"  {CNN}, Magnet, lambda 0.75: done" in said
+    assert f"failed: {CNN}, Baseline, lambda 0: the loss is nan" in done.text()
 
 
 def test_the_scale_and_its_time_are_said_before_the_first_run(tmp_path: Path) -> None:
@@ -267,7 +294,7 @@ def test_tables_share_their_runs(tmp_path: Path) -> None:
 
 def test_unknown_scale_and_tables_without_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no scale 'ful'; did you mean 'full'"):
-        find_scale("ful")
+        find_scale("latent-boost", "ful")
     with pytest.raises(
         UserError, match=r"no recipe trains what table 1 of latent-boost shows; .*latent-boost 2, 3"
     ):
@@ -285,6 +312,152 @@ def test_durations_are_rough() -> None:
         "2 hours",
         "2 days",
     ]
+
+
+@pytest.mark.parametrize(
+    ("table", "scale", "cells"),
+    [("6", "full", 45), ("6", "cpu", 15), ("6", "smoke", 6), ("7", "full", 30), ("7", "smoke", 4)],
+)
+def test_a_scale_runs_so_many_networks(table: str, scale: str, cells: int) -> None:
+    settings = plan("moving-targets", table, scale)
+    assert len(settings) == len(set(settings)) == cells
+    assert ({s.model for s in settings} == {"ResNet18"}) == (scale != "full")
+    if scale == "smoke":
+        assert [s.method for s in settings] == ["euclidean", "pure_cross_entropy"] * (cells // 2)
+
+
+def test_every_printed_accuracy_of_moving_targets_belongs_to_a_cell() -> None:
+    assert trainable()["moving-targets"] == ["6", "7"]
+    for row in published("moving-targets", "6") + published("moving-targets", "7"):
+        setting = moving_targets.setting_of(row)
+        assert setting in CELLS
+        assert row.method.startswith(setting.method + "/")
+
+
+def test_hyper_parameters_of_a_cell() -> None:
+    assert BY_NAME["MNIST", "ResNet18", "class_proximity"].options == (
+        ("lr", 0.00809892),
+        ("d", 1862),
+        ("r", 496999),
+    )
+    assert BY_NAME["MNIST", "ResNet18", "push_and_pull"].options == (
+        ("lr", 0.0004662704),
+        ("d", 420),
+        ("r", 0.95),
+    )
+    assert BY_NAME["MNIST", "ResNet18", "pure_cross_entropy"].options == (("lr", 0.001255004),)
+
+
+def test_a_network_asks_for_what_is_printed_for_it() -> None:
+    setting = BY_NAME["CIFAR-100", "ResNet101", "class_proximity"]
+    given = config.Data(root="there", validation=0.2, batch=64, size=28, augment=["flip"])
+    train = moving_targets.asked(setting, moving_targets.SCALES["full"], given, seed=2)
+    assert train.data == config.Data(
+        name="cifar100", root="there", validation=0.2, batch=100, size=36, resize=44
+    )
+    model = train.model
+    assert (model.encoder, model.stem, model.latent_dim, model.pretrained) == (
+        "resnet101",
+        "full",
+        1579,
+        False,
+    )
+    assert (model.normalise, model.classifier) == ("paper", "euclidean")
+    t = train.training
+    assert (t.lr, t.epochs, t.weight_decay, t.eval_after_first_epoch) == (0.0004464016, 30, 0, True)
+    assert min(t.plateau_patience, t.stop_patience) > t.epochs
+    (term,) = train.objective.terms.values()
+    assert term.options == {"variant": "code", "r": 435022}
+    assert (train.seed, train.evaluation.split) == (2, "test")
+
+
+@pytest.mark.parametrize(
+    ("loss", "classifier", "options"),
+    [
+        ("euclidean", "euclidean", {"reduction": "sum"}),
+        ("cosine", "cosine", {"reduction": "sum"}),
+        ("class_proximity", "euclidean", {"variant": "code", "r": 400738}),
+        ("push_and_pull", "euclidean", {"variant": "code", "r": 0.95}),
+        ("pure_cross_entropy", "linear", {}),
+    ],
+)
+def test_a_paper_recipe_is_the_cell_of_the_smallest_network_on_fashion_mnist(
+    loss: str, classifier: str, options: dict[str, object]
+) -> None:
+    recipe = load_recipe(moving_targets.RECIPES[loss])
+    full = moving_targets.SCALES["full"]
+    cell = moving_targets.asked(BY_NAME["Fashion-MNIST", "ResNet18", loss], full, config.Data(), seed=0)
+    quiet = replace(recipe.training, keep_latents=0, logger=False)
+    assert asdict(cell) == asdict(replace(recipe, training=quiet))
+    (term,) = recipe.objective.terms.values()
+    assert term.options == options
+    assert recipe.model.classifier == classifier
+    assert recipe.model.class_embeddings == (recipe.model.latent_dim is not None) == (classifier != "linear")
+
+
+def test_batch_and_epochs_are_the_printed_ones() -> None:
+    for row in published("moving-targets", "6") + published("moving-targets", "7"):
+        setting = moving_targets.setting_of(row)
+        assert setting is not None
+        train = moving_targets.asked(setting, moving_targets.SCALES["full"], config.Data(), seed=0)
+        end = f";batch={train.data.batch};max_epochs={train.training.epochs}"
+        assert row.hyperparameters.endswith(end)
+
+
+def test_every_network_has_a_folder_of_its_own(tmp_path: Path, quick_steps: dict[str, float]) -> None:
+    train = Trained()
+    done, _ = again(tmp_path, "7", "full", train, ("cifar10", "cifar100"), "moving-targets")
+    assert done.comparable
+    assert len({cell.folder for cell in train.cells}) == len(train.cells) == 30 * 3
+
+
+def test_each_classifier_stands_beside_its_own_print(tmp_path: Path, quick_steps: dict[str, float]) -> None:
+    done, _ = again(tmp_path, "6", "cpu", Trained(), paper="moving-targets")
+    found = {c.published.method: c for c in done.comparisons if c.values}
+    assert len(found) == 4 * 4 + 3
+    for loss in ("euclidean", "push_and_pull"):
+        for name, accuracy in (
+            ("nn_euclid_class_centres", 60),
+            ("nn_cosine_class_centres", 70),
+            ("nn_euclid_class_embeddings", 80),
+            ("nn_cosine_class_embeddings", 90),
+        ):
+            assert found[f"{loss}/{name}"].values == pytest.approx((accuracy, accuracy + 1, accuracy + 2))
+    linear = found["pure_cross_entropy/linear_argmax"]
+    assert linear.values == pytest.approx((50, 51, 52))
+    assert (linear.published.dataset, linear.published.model) == ("Fashion-MNIST", "ResNet18")
+
+
+def test_text_of_networks(tmp_path: Path, quick_steps: dict[str, float]) -> None:
+    done, _ = again(tmp_path, "6", "full", Trained(), paper="moving-targets")
+    lines = done.text().splitlines()
+    assert max(map(len, lines)) <= 100
+    start = lines.index("Fashion-MNIST, ResNet50")
+    assert lines[start + 1].split() == ["method", "lr", "d", "r", "measure", "ours", "printed", "doubts"]
+    pure = next(line for line in lines[start:] if "linear layer" in line)
+    assert pure.split()[:7] == ["pure", "0.000586184", "–", "–", "linear", "layer", "51.00"]
+    assert sum(line.startswith("measures:") for line in lines) == 1
+    assert "best of 30 epochs on the TEST images" in done.text()
+
+
+@pytest.mark.parametrize("scale", moving_targets.SCALES)
+def test_only_full_is_comparable_for_networks_too(
+    tmp_path: Path, scale: str, quick_steps: dict[str, float]
+) -> None:
+    done, _ = again(tmp_path, "7", scale, Trained(), ("cifar10",), "moving-targets")
+    assert done.comparable == (scale == "full")
+    assert ("NOT COMPARABLE" in done.text()) == (scale != "full")
+    assert done.absent == {"CIFAR-100": "no files of cifar100"}
+
+
+def test_the_time_of_each_network_is_measured(tmp_path: Path, quick_steps: dict[str, float]) -> None:
+    _, said = again(tmp_path, "6", "full", Trained(), paper="moving-targets")
+    steps = 30 * 40 / 100  # epochs x images / batch
+    whole = duration(5 * 3 * steps * sum(quick_steps.values()))  # losses x seeds
+    assert f"  Fashion-MNIST: 45 of 45 runs to do, about {whole} of training" in said
+    assert said.index(next(x for x in said if "runs to do" in x)) < said.index(
+        next(x for x in said if x.endswith("done"))
+    )
 
 
 def write_idx(path: Path, array: Tensor) -> None:

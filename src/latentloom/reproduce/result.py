@@ -10,16 +10,9 @@ from textwrap import fill
 from latentloom.published import Published
 from latentloom.records import strict
 from latentloom.report.rows import Spread
-from latentloom.reproduce.plan import MEASURES
+from latentloom.reproduce.study import Setting
 
 WIDTH = 100  # columns of a terminal
-HEADER = ("method", "lambda", "measure", "ours", "printed", "doubts")
-NAMES = {
-    "LatentBoost": "Latent Boost",
-    "LatentBoost_wo_PCA": "LB without PCA",
-    "LatentBoost_vs_Baseline": "LB vs baseline",
-}
-CHANGE = "_relative_change_pct"  # ends the name of a measure of LatentBoost_vs_Baseline
 
 
 @dataclass(frozen=True)
@@ -27,7 +20,10 @@ class Comparison:
     """A printed number and ours."""
 
     published: Published
-    lam: float
+    setting: Setting
+    method: str  # as it is shown, like the measure and its decimals
+    measure: str
+    decimals: int
     ours: Spread | None  # over seeds; None where nothing was run
     values: tuple[float, ...]  # one per seed; none for a change, which is one of means
 
@@ -43,6 +39,7 @@ class Reproduction:
     work: str  # images, epochs, seeds and cells of the scale
     caveat: str
     comparable: bool
+    notes: tuple[str, ...]  # on the measures
     comparisons: tuple[Comparison, ...]
     absent: Mapping[str, str]  # data set -> why it could not be read
     failed: Mapping[str, str]  # cell -> why it did not train
@@ -58,39 +55,38 @@ class Reproduction:
 
 def _text(done: Reproduction) -> str:
     doubts = _numbered(done.comparisons)
-    measures = dict.fromkeys(c.published.metric for c in done.comparisons)
-    notes = [MEASURES[name].note for name in measures if name in MEASURES and MEASURES[name].note]
     parts = [
         "\n".join([_wrapped(done.title), done.work, _wrapped(done.caveat)]),
         *_tables(done, doubts),
         "\n".join(_wrapped(f"failed: {cell}: {reason}") for cell, reason in done.failed.items()),
-        "ours and printed: mean ± standard deviation over seeds (n of them); ours is of the sample, n - 1",
-        "\n".join(map(_wrapped, notes)),
+        "ours: mean ± standard deviation over seeds (n of them), of the sample, n - 1; printed: as in print",
+        "\n".join(map(_wrapped, done.notes)),
         "\n".join(_wrapped(f"[{mark}] {doubt}") for doubt, mark in doubts.items()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _tables(done: Reproduction, doubts: Mapping[str, int]) -> Iterator[str]:
-    """One per data set; with the reason, where it could not be read."""
-    for dataset in dict.fromkeys(c.published.dataset for c in done.comparisons):
-        mine = [c for c in done.comparisons if c.published.dataset == dataset]
+    """One per data set and network; with the reason, where it could not be read."""
+    options = list(dict.fromkeys(name for c in done.comparisons for name, _ in c.setting.options))
+    header = ("method", *options, "measure", "ours", "printed", "doubts")
+    for dataset, model in dict.fromkeys((c.setting.dataset, c.setting.model) for c in done.comparisons):
+        mine = [c for c in done.comparisons if (c.setting.dataset, c.setting.model) == (dataset, model)]
         absent = [_wrapped(f"no data here: {done.absent[dataset]}")] if dataset in done.absent else []
         nothing = "no data here" if absent else "failed" if done.failed else "–"
-        lines = [HEADER, *(_line(c, nothing, doubts) for c in mine)]
-        yield "\n".join([f"{dataset}, {mine[0].published.model}", *absent, *_aligned(lines)])
+        lines = [header, *(_line(c, options, nothing, doubts) for c in mine)]
+        yield "\n".join([f"{dataset}, {model}", *absent, *_aligned(lines)])
 
 
-def _line(comparison: Comparison, nothing: str, doubts: Mapping[str, int]) -> tuple[str, ...]:
-    row, ours = comparison.published, comparison.ours
-    name = row.metric.removesuffix(CHANGE)
-    label, digits = MEASURES[name].label, MEASURES[name].decimals
-    if name != row.metric:
-        label, digits = f"change of {label.removesuffix(', %')}, %", 2
+def _line(
+    comparison: Comparison, options: Sequence[str], nothing: str, doubts: Mapping[str, int]
+) -> tuple[str, ...]:
+    row, ours, digits = comparison.published, comparison.ours, comparison.decimals
+    values = dict(comparison.setting.options)
     return (
-        NAMES.get(row.method, row.method),
-        f"{comparison.lam:g}",
-        label,
+        comparison.method,
+        *(f"{values[name]:g}" if name in values else "–" for name in options),
+        comparison.measure,
         nothing if ours is None else f"{ours.text(digits)} (n {ours.n})",
         _printed(row, digits),
         " ".join(f"[{doubts[doubt]}]" for doubt in _doubts(row)),

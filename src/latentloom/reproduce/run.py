@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,17 +15,9 @@ from latentloom.checks import UserError
 from latentloom.data import image_shape, load
 from latentloom.published import PAPERS, Published, published
 from latentloom.report.rows import Spread, spread
-from latentloom.reproduce.plan import (
-    MEASURES,
-    Scale,
-    Setting,
-    asked,
-    find_scale,
-    plan,
-    setting_of,
-    settings_of,
-)
-from latentloom.reproduce.result import CHANGE, Comparison, Reproduction
+from latentloom.reproduce.plan import STUDIES, find_scale, plan, settings_of
+from latentloom.reproduce.result import Comparison, Reproduction
+from latentloom.reproduce.study import CHANGE, Scale, Setting, Study
 from latentloom.training.compare import Cell, run_cells
 from latentloom.training.folder import RECORD
 from latentloom.values import ImageSet, Record, Splits
@@ -49,37 +42,41 @@ def reproduce(
 
     Args:
         paper, table: as in `latentloom.published`.
-        scale: a name in `SCALES`; anything but full is not comparable with the print.
+        scale: smoke, cpu or full; anything but full is not comparable with the print.
         data: where the data are and how they are fed; its name and limits are set by table and scale.
         workers: runs at a time.
         say: told what will run, for about how long, and what is missing.
         load, run: read a data set; train cells.
     """
-    chosen, settings = find_scale(scale), plan(paper, table, scale)
+    settings = plan(paper, table, scale)
+    study, chosen = STUDIES[paper], find_scale(paper, scale)
     title, work = f"{paper}, table {table}: {PAPERS[paper].tables[table]}", _work(scale, paper, table)
     say(f"{title}\n{work}")
-    cells = {s: _cells(s, chosen, folder / paper / scale, data) for s in settings}
+    cells = {s: _cells(study, s, chosen, folder / paper / scale, data) for s in settings}
     absent = _prepare(cells, say, load)
     records, failed = _train({s: cells[s] for s in settings if s.dataset not in absent}, workers, say, run)
+    comparisons = tuple(_compared(study, published(paper, table), settings, records))
+    notes = dict.fromkeys(study.measure_of(c.published).note for c in comparisons)
     return Reproduction(
         paper=paper,
         table=table,
         title=title,
         scale=scale,
         work=work,
-        caveat=_caveat(scale, chosen, data),
+        caveat=study.caveat(scale, data),
         comparable=scale == "full",
-        comparisons=tuple(_compared(published(paper, table), settings, records)),
+        notes=tuple(note for note in notes if note),
+        comparisons=comparisons,
         absent=absent,
         failed=failed,
     )
 
 
-def _cells(setting: Setting, scale: Scale, folder: Path, data: config.Data) -> list[Cell]:
+def _cells(study: Study, setting: Setting, scale: Scale, folder: Path, data: config.Data) -> list[Cell]:
     """The runs of a setting, one per seed."""
-    mine = [asked(setting, scale, data, seed) for seed in range(scale.seeds)]
-    place = folder / mine[0].data.name / f"{setting.method}-{setting.lam:g}"
-    return [Cell(f"{setting.method}-{setting.lam:g}", train, place / f"seed-{train.seed}") for train in mine]
+    mine = [study.asked(setting, scale, data, seed) for seed in range(scale.seeds)]
+    place = folder / mine[0].data.name / mine[0].model.encoder / setting.label
+    return [Cell(setting.label, train, place / f"seed-{train.seed}") for train in mine]
 
 
 def _prepare(
@@ -123,14 +120,19 @@ def estimate(cells: Sequence[Cell], train: ImageSet) -> str:
     left = [cell for cell in cells if not (cell.folder / RECORD).exists()]
     if not left:
         return f"all {len(cells)} runs are done"
-    steps = sum(cell.config.training.epochs * len(train) / cell.config.data.batch for cell in left)
-    seconds = steps * step_seconds(left[0].config, train)
+    by_encoder = {cell.config.model.encoder: cell.config for cell in left}
+    step = {name: step_seconds(asked, train) for name, asked in by_encoder.items()}
+    seconds = sum(_steps(cell.config, train) * step[cell.config.model.encoder] for cell in left)
     return f"{len(left)} of {len(cells)} runs to do, about {duration(seconds)} of training"
+
+
+def _steps(asked: config.Train, train: ImageSet) -> float:
+    return asked.training.epochs * len(train) / asked.data.batch
 
 
 def step_seconds(train: config.Train, images: ImageSet) -> float:
     """Seconds of one training step of the encoder with cross-entropy: the second of two."""
-    from latentloom.training.run import model_for
+    from latentloom.training.model import model_for
 
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     model = model_for(train, images).to(device)
@@ -158,27 +160,52 @@ def duration(seconds: float) -> str:
 
 
 def _compared(
-    rows: Sequence[Published], settings: Sequence[Setting], records: Mapping[Setting, Sequence[Record]]
+    study: Study,
+    rows: Sequence[Published],
+    settings: Sequence[Setting],
+    records: Mapping[Setting, Sequence[Record]],
 ) -> Iterator[Comparison]:
     """The printed numbers of the settings, and changes between them, each with ours."""
     runs = {
-        row: _beside(row, s, records.get(s, ())) for row in rows if (s := setting_of(row)) in settings and s
+        row: _beside(study, row, s, records.get(s, ()))
+        for row in rows
+        if (s := study.setting_of(row)) in settings and s
     }
     by_name = {(row.dataset, row.method, row.metric): comparison for row, comparison in runs.items()}
     for row in rows:
-        measure = row.metric.removesuffix(CHANGE)
-        base, boosted = (
-            by_name.get((row.dataset, method, measure)) for method in ("Baseline", "LatentBoost")
-        )
         if row in runs:
             yield runs[row]
-        elif measure != row.metric and base and boosted:
-            yield Comparison(row, boosted.lam, _change(base.ours, boosted.ours), ())
+        elif row.method in study.CHANGES:
+            metric = row.metric.removesuffix(CHANGE)
+            base, changed = (by_name.get((row.dataset, m, metric)) for m in study.CHANGES[row.method])
+            if base and changed:
+                yield _changed(study, row, base, changed)
 
 
-def _beside(row: Published, setting: Setting, records: Sequence[Record]) -> Comparison:
-    values = tuple(float(MEASURES[row.metric].read(record)) for record in records)
-    return Comparison(row, setting.lam, spread(values) if values else None, values)
+def _beside(study: Study, row: Published, setting: Setting, records: Sequence[Record]) -> Comparison:
+    measure = study.measure_of(row)
+    values = tuple(float(measure.read(record)) for record in records)
+    return Comparison(
+        published=row,
+        setting=setting,
+        method=study.NAMES.get(setting.method, setting.method),
+        measure=measure.label,
+        decimals=measure.decimals,
+        ours=spread(values) if values else None,
+        values=values,
+    )
+
+
+def _changed(study: Study, row: Published, base: Comparison, changed: Comparison) -> Comparison:
+    return replace(
+        changed,
+        published=row,
+        method=study.NAMES.get(row.method, row.method),
+        measure=f"change of {changed.measure.removesuffix(', %')}, %",
+        decimals=2,
+        ours=_change(base.ours, changed.ours),
+        values=(),
+    )
 
 
 def _change(base: Spread | None, boosted: Spread | None) -> Spread | None:
@@ -189,22 +216,9 @@ def _change(base: Spread | None, boosted: Spread | None) -> Spread | None:
 
 
 def _work(name: str, paper: str, table: str) -> str:
-    scale, chosen, all_ = find_scale(name), plan(paper, table, name), settings_of(paper, table)
+    scale, chosen, all_ = find_scale(paper, name), plan(paper, table, name), settings_of(paper, table)
     images = "all images" if scale.images is None else f"{scale.images:,} training images"
     test = "" if scale.test_images is None else f", {scale.test_images:,} test images"
     epochs = "1 epoch" if scale.epochs == 1 else f"{scale.epochs} epochs"
     seeds = "1 seed" if scale.seeds == 1 else f"{scale.seeds} seeds"
     return f"scale {name}: {images}{test}, {epochs}, {seeds}, {len(chosen)} of {len(all_)} cells"
-
-
-def _caveat(name: str, scale: Scale, data: config.Data) -> str:
-    if name != "full":
-        return (
-            "NOT COMPARABLE with the printed numbers: only scale full keeps to their protocol "
-            "(all images, up to 100 epochs with plateau schedule and early stopping, 5 seeds)."
-        )
-    return (
-        f"The protocol is the paper's where it states one. Ours are: learning rate {config.Training().lr:g}, "
-        f"batch {data.batch}, {100 * data.validation:g} % of the training images for validation, "
-        f"{' and '.join(data.augment) or 'no'} augmentation, at most {scale.epochs} epochs."
-    )
