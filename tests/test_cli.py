@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 
 import numpy as np
 import pytest
 
-from latentloom.cli import main
+from latentloom.cli import _parser, main
+from latentloom.flags import OWN
 
 QUICK = [
     *("--data.limit", "200", "--training.epochs", "1"),
@@ -116,3 +123,46 @@ def test_a_latent_file_that_is_not_one(capsys, tmp_path):
     assert "wanted z and y" in refused(capsys, "evaluate", str(tmp_path / "other.npz"))
     (tmp_path / "latents.csv").write_text("")
     assert "neither .parquet nor .npz" in refused(capsys, "evaluate", str(tmp_path / "latents.csv"))
+
+
+def test_an_interrupt_in_a_run_says_that_the_same_command_goes_on(tmp_path):
+    small = ["--data.limit", "100", "--training.logger", "false", "--training.keep_latents", "0"]
+    long = ["--epochs", "100000", "--training.stop_patience", "100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "latentloom",
+        "train",
+        "baseline",
+        *small,
+        *long,
+        "--folder",
+        str(tmp_path),
+    ]
+    # A shell without job control starts what runs in its background with interrupts ignored.
+    default = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=default)
+    while not (tmp_path / "checkpoints" / "last.ckpt").exists() and run.poll() is None:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 130, said
+    assert said.splitlines()[-1].startswith("latentloom: stopped; the same command goes on")
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_flags_of_the_commands_are_told_from_those_of_fields():
+    commands = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    flags = {flag for parser in commands.values() for flag in parser._option_string_actions}
+    assert {flag.removeprefix("--") for flag in flags if flag.startswith("--")} == OWN
+
+
+def test_sweep_refuses_before_anything_starts(capsys, tmp_path):
+    place = ["--folder", str(tmp_path)]
+    assert "no packaged space" in refused(capsys, "sweep", "baseline", "--space", "defalt", *place)
+    assert "--seeds N" in refused(capsys, "sweep", "baseline", "--seed", "3", *place)
+    (tmp_path / "mine.yaml").write_text("training.lrr: {uniform: [0, 1]}")
+    assert "did you mean" in refused(
+        capsys, "sweep", "baseline", "--space", str(tmp_path / "mine.yaml"), *place
+    )
+    assert "--trials must be at least 1" in refused(capsys, "sweep", "baseline", "--trials", "0", *place)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides = [(field_of(name), text) for name, text in fields]
         if rest:
             raise UserError(f"what is {rest[0]!r}? fields are set as --data.batch 64; see --help")
-        if overrides and arguments.run not in (_train, _compare, _reproduce):
+        if overrides and arguments.run not in (_train, _compare, _sweep, _reproduce):
             raise UserError(f"{arguments.command} takes no --{overrides[0][0]}")
         arguments.run(arguments, overrides)
     except (UserError, OSError) as error:
@@ -35,9 +35,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"latentloom: {error}{notes}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("latentloom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return _stopped()
+    except SystemExit as stop:  # what Lightning makes of an interrupt in a run
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            return _stopped()
+        raise
     return 0
+
+
+def _stopped() -> int:
+    print("latentloom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+    return 130
 
 
 def _train(arguments: argparse.Namespace, overrides: Overrides) -> None:
@@ -68,6 +76,28 @@ def _compare(arguments: argparse.Namespace, overrides: Overrides) -> None:
     text, page = compare(recipes, overrides, seeds=arguments.seeds, folder=folder, workers=arguments.workers)
     print(text)
     print(f"the page is {page}")
+
+
+def _sweep(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from latentloom.sweep import sweep
+
+    if any(field == "seed" for field, _ in overrides):
+        raise UserError("sweep runs the seeds 0 to N - 1 of each trial; say how many with --seeds N")
+    name = f"{_label(arguments.recipe)}-{file_name(dict(overrides).get('data.name', 'digits'))}"
+    result = sweep(
+        arguments.recipe,
+        overrides,
+        space=arguments.space,
+        trials=arguments.trials,
+        folder=Path(arguments.folder or f"runs/sweep-{name}"),
+        seeds=arguments.seeds,
+        search=arguments.search,
+        workers=arguments.workers,
+        cpus=arguments.cpus,
+        gpus=arguments.gpus,
+        address=arguments.address,
+    )
+    print(result.text())
 
 
 def _evaluate(arguments: argparse.Namespace, overrides: Overrides) -> None:
@@ -135,15 +165,38 @@ def _add_runs(commands: Commands) -> None:
         "--workers", type=int, default=1, help="runs at a time, each on its share of cores (1)"
     )
     compare.add_argument("--folder", help="where the runs are kept (runs/compare-DATA)")
+    _add_sweep(commands)
     again = _command(
         commands, "reproduce", _reproduce, "our figures beside the published ones", settable=True
     )
-    again.add_argument("paper", metavar="PAPER", help="latent-boost")
-    again.add_argument("table", metavar="TABLE", help="2, 3, 4, 5, A5, A6, A7 or A8")
+    again.add_argument("paper", metavar="PAPER", help="latent-boost or moving-targets")
+    again.add_argument("table", metavar="TABLE", help="of latent-boost 2 to 5 or A1 to A8; of moving-targets 6 or 7")
     again.add_argument("--scale", default="smoke", choices=["smoke", "cpu", "full"], help="(smoke)")
     again.add_argument("--workers", type=int, default=1, help="runs at a time (1)")
     again.add_argument("--json", help="also write the figures to this file")
     again.add_argument("--folder", help="where the runs are kept (runs/reproduce)")
+
+
+def _add_sweep(commands: Commands) -> None:
+    sweep = _command(
+        commands,
+        "sweep",
+        _sweep,
+        "search for the fields of a recipe that do best on validation",
+        settable=True,
+    )
+    sweep.add_argument("recipe", metavar="RECIPE", help="a name of `latentloom list recipes`, or a YAML file")
+    sweep.add_argument(
+        "--space", default="default", help="a name of `latentloom list spaces`, or a YAML file (default)"
+    )
+    sweep.add_argument("--trials", type=int, default=30, help="how many in all (30)")
+    sweep.add_argument("--seeds", type=int, default=1, help="runs of each trial, seeds 0 to N - 1 (1)")
+    sweep.add_argument("--workers", type=int, help="trials at a time (as many as there is room for)")
+    sweep.add_argument("--cpus", type=float, default=1, help="cores of a trial (1)")
+    sweep.add_argument("--gpus", type=float, help="GPUs of a trial, or a share of one (1 where there is any)")
+    sweep.add_argument("--address", help="of a running Ray cluster, HOST:PORT or auto (one is started here)")
+    sweep.add_argument("--search", default="tpe", choices=["tpe", "hyperopt"], help="(tpe)")
+    sweep.add_argument("--folder", help="where everything is kept (runs/sweep-RECIPE-DATA)")
 
 
 def _command(

@@ -43,12 +43,19 @@ def _list_encoders() -> Iterator[tuple[str, str]]:
         yield name, f"latent {info.latent_dim}; {info.about}"
 
 
+def _list_spaces() -> Iterator[tuple[str, str]]:
+    from latentloom.sweep import spaces
+
+    yield from spaces().items()
+
+
 LISTS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {
     "recipes": _list_recipes,
     "terms": _list_terms,
     "scores": _list_scores,
     "data": _list_data,
     "encoders": _list_encoders,
+    "spaces": _list_spaces,
 }
 
 
