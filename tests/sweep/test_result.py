@@ -57,7 +57,7 @@ def test_the_best_recipe_says_no_more_than_it_must(result):
         "    cross_entropy: {}",
         "    latent_boost:",
         "      options:",
-        "        alpha: 4.0",
+        "        alpha: 2.0",
         "  lam: 0.25",
         "training:",
         "  epochs: 12",
