@@ -50,9 +50,13 @@ def test_recipe_says_what_it_is(name: str) -> None:
     assert not about.startswith("#")
 
 
+# What an autoencoder's heads give is read by these; in a loop of one's own so far.
+WITHOUT_RECIPE = {"kl", "unit_kl", "reconstruction"}
+
+
 def test_every_term_has_a_recipe() -> None:
     used = {term for name in recipes() for term in load_recipe(name).objective.terms}
-    assert used == TERMS.keys()
+    assert used == TERMS.keys() - WITHOUT_RECIPE
 
 
 def test_recipe_of_a_file(tmp_path: Path) -> None:

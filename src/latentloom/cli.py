@@ -170,7 +170,9 @@ def _add_runs(commands: Commands) -> None:
         commands, "reproduce", _reproduce, "our figures beside the published ones", settable=True
     )
     again.add_argument("paper", metavar="PAPER", help="latent-boost or moving-targets")
-    again.add_argument("table", metavar="TABLE", help="of latent-boost 2 to 5 or A1 to A8; of moving-targets 6 or 7")
+    again.add_argument(
+        "table", metavar="TABLE", help="of latent-boost 2 to 5 or A1 to A8; of moving-targets 6 or 7"
+    )
     again.add_argument("--scale", default="smoke", choices=["smoke", "cpu", "full"], help="(smoke)")
     again.add_argument("--workers", type=int, default=1, help="runs at a time (1)")
     again.add_argument("--json", help="also write the figures to this file")

@@ -131,6 +131,37 @@ def naive_n_pair(z: Points, y: Labels, *, sphere: bool = False, swap: bool = Fal
     return average(lost)
 
 
+def naive_supcon(
+    z: Points,
+    y: Labels,
+    *,
+    temperature: float = 0.1,
+    inside: bool = False,
+    sphere: bool = True,
+    itself: bool = False,
+    rivals_alone: bool = False,
+    everyone: bool = False,
+) -> float:
+    """`itself`: the anchor in the sum; `rivals_alone`: no positive in it; `everyone`: lone ones count 0."""
+    z, y = labelled(z, y, y=y)
+    z = on_sphere(z) if sphere else z
+    lost = []
+    for i, anchor in enumerate(z):
+        near = [math.exp(dot(anchor, other) / temperature) for other in z]
+        mates = [j for j in range(len(z)) if j != i and y[j] == y[i]]
+        total = math.fsum(
+            value
+            for j, value in enumerate(near)
+            if (itself or j != i) and not (rivals_alone and y[j] == y[i])
+        )
+        shares = [near[j] / total for j in mates]
+        if inside and mates:
+            lost.append(-math.log(average(shares)))
+        elif mates or everyone:
+            lost.append(-average([math.log(share) for share in shares]))
+    return average(lost)
+
+
 def naive_magnet(
     z: Points,
     y: Labels,
@@ -376,6 +407,37 @@ CASES: dict[str, Case] = {
         {"not on the sphere": naive_n_pair, "swapped": partial(naive_n_pair, sphere=True, swap=True)},
         {"variant": "pml"},
     ),
+    "supcon": Case(
+        "supcon",
+        naive_supcon,
+        {
+            "labels shuffled": lambda z, y: naive_supcon(z, shuffled(y)),
+            "the unlabelled row taken for a class": lambda z, y: naive_supcon(z, as_class(y)),
+            "temperature of 0.07": partial(naive_supcon, temperature=0.07),
+            "times the temperature": lambda z, y: 0.1 * naive_supcon(z, y),
+            "not on the sphere": partial(naive_supcon, sphere=False),
+            "the anchor itself in the sum": partial(naive_supcon, itself=True),
+            "no positive in the sum": partial(naive_supcon, rivals_alone=True),
+            "the anchor without a positive in the mean": partial(naive_supcon, everyone=True),
+            "summed": lambda z, y: 12 * naive_supcon(z, y),
+            "the mean inside": partial(naive_supcon, inside=True),
+        },
+    ),
+    "supcon in": Case(
+        "supcon",
+        partial(naive_supcon, inside=True, temperature=0.5),
+        {
+            "the mean outside": partial(naive_supcon, temperature=0.5),
+            "the sum inside": lambda z, y: (
+                naive_supcon(z, y, inside=True, temperature=0.5)
+                - average([math.log(y.count(k) - 1) for k in y if k >= 0 and y.count(k) > 1])
+            ),
+            "the unlabelled row taken for a class": lambda z, y: naive_supcon(
+                z, as_class(y), inside=True, temperature=0.5
+            ),
+        },
+        {"variant": "in", "temperature": 0.5},
+    ),
     "magnet": Case(
         "magnet",
         naive_magnet,
@@ -554,7 +616,8 @@ def test_learned_centres_of_absent_classes_do_not_keep_apart() -> None:
 
 
 def test_every_term_has_a_case_with_mistakes() -> None:
-    # Those that read class embeddings have theirs in test_targets.py.
-    others = {name for name, info in TERMS.items() if "class_embeddings" not in info.reads}
+    # Those that read class embeddings have theirs in test_targets.py and test_angular.py, those without
+    # labels in test_generative.py.
+    others = {n for n, info in TERMS.items() if "class_embeddings" not in info.reads and "y" in info.reads}
     assert {case.term for case in CASES.values()} == others
     assert all(case.mistakes for case in CASES.values())

@@ -208,6 +208,8 @@ def test_graph_is_kept_where_nothing_counts() -> None:
 
 def test_empty_batch() -> None:
     samples = {k: v[:0] for k, v in batch().samples.items()}
+    samples |= dict.fromkeys(("mean", "logvar", "reconstruction", "x"), samples["z"])
+    samples["log_prior"] = samples["z"].sum(1)
     shared = {"class_embeddings": torch.randn(3, samples["z"].shape[1], dtype=samples["z"].dtype)}
     found = Objective(dict.fromkeys(TERMS, 1.0))(Latent(samples, shared))
     assert found.total == 0

@@ -6,26 +6,36 @@ raised to float32.
 """
 
 from latentloom.losses._table import TERMS, TermInfo, find_term, term
+from latentloom.losses.angular import adacos, arcface, cosface, sphereface
 from latentloom.losses.classification import cross_entropy
 from latentloom.losses.clusters import center, latent_boost, magnet
-from latentloom.losses.pairs import contrastive, n_pair, triplet
+from latentloom.losses.generative import kl, reconstruction, unit_kl
+from latentloom.losses.pairs import contrastive, n_pair, supcon, triplet
 from latentloom.losses.targets import class_proximity, comparison, cosine_target, euclidean_target, push_pull
 
 __all__ = [
     "TERMS",
     "TermInfo",
+    "adacos",
+    "arcface",
     "center",
     "class_proximity",
     "comparison",
     "contrastive",
+    "cosface",
     "cosine_target",
     "cross_entropy",
     "euclidean_target",
     "find_term",
+    "kl",
     "latent_boost",
     "magnet",
     "n_pair",
     "push_pull",
+    "reconstruction",
+    "sphereface",
+    "supcon",
     "term",
     "triplet",
+    "unit_kl",
 ]

@@ -1,4 +1,4 @@
-"""Losses that compare points with points: contrastive, triplet, N-pair."""
+"""Losses that compare points with points: contrastive, triplet, N-pair, supervised contrastive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from latentloom.checks import check_choice, check_labelled
+from latentloom.checks import UserError, check_choice, check_labelled
 from latentloom.latent.geometry import masked_logsumexp, masked_mean, root, squared_distances, unit
 from latentloom.latent.pairs import negative_pairs, positive_pairs, same_class
 from latentloom.losses._table import term
@@ -163,3 +163,46 @@ def _pair_per_class(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         anchor = anchor[: int(is_anchor.sum())]
     second = same[anchor] & (before == 1)
     return anchor, second.int().argmax(1), is_anchor[anchor]
+
+
+@term
+def supcon(
+    z: Tensor, y: Tensor, *, temperature: float = 0.1, variant: Literal["out", "in"] = "out"
+) -> Tensor:
+    """Tell the rows of an anchor's class from all other rows of the batch, by cosines.
+
+    With u the points scaled to length 1, A_i the labelled rows but i, P_i those of i's class, and
+    p_ij = exp(u_i . u_j / temperature) / sum_{a in A_i} exp(u_i . u_a / temperature), the mean over the
+    anchors i that have a positive (|P_i| > 0) of
+
+        out   -mean_{j in P_i} log p_ij
+        in    -log mean_{j in P_i} p_ij
+
+    Args:
+        z: points, (n, d), floating; two views of an image are two rows.
+        y: classes, (n,), integer; -1 is unlabelled.
+        temperature: > 0.
+        variant: as above. `in` is at most `out`, and lets one near positive stand for all.
+
+    Returns:
+        A scalar >= 0; 0 without a positive pair. Each anchor counts log |P_i| at least, with either
+        variant: with one class `in` is that, and `out` where each row is equally near to all others.
+
+    Paper: Khosla et al. 2020, arXiv:2004.11362, Eq. 2 (out) and 3 (in), there summed over the anchors.
+    """
+    check_labelled(z, y)
+    check_choice("variant", variant, ("out", "in"))
+    if not temperature > 0:
+        raise UserError(f"temperature must be > 0, got {temperature}; 0.1 is usual")
+    if len(z) == 0:
+        return z.sum()
+    points = unit(z)
+    logits = points @ points.mT / temperature  # (n, n)
+    positive = positive_pairs(y)
+    count = positive.sum(1, dtype=z.dtype).clamp_min(1)
+    if variant == "in":
+        near = masked_logsumexp(logits, positive) - count.log()
+    else:
+        near = torch.where(positive, logits, 0.0).sum(1) / count
+    each = masked_logsumexp(logits, positive | negative_pairs(y)) - near
+    return masked_mean(each, positive.any(1))
