@@ -160,13 +160,13 @@ def test_one_given_class_is_predicted_everywhere() -> None:
     assert mlp_predictions(train_z, given, z).tolist() == [2] * 30
 
 
-def test_unlabelled_images_are_not_judged_on() -> None:
-    (train_z, train_y), (z, y) = clusters(30, 0), clusters(40, 1)
-    hidden = torch.where(torch.arange(40) < 30, y, -1)
-    z = torch.where(hidden[:, None] >= 0, z, torch.nan)
-    assert probe_scores(train_z, train_y, train_y, z, hidden) == probe_scores(
-        train_z, train_y, train_y, z[:30], y[:30]
-    )
+def test_unlabelled_images_are_neither_fitted_nor_judged_on() -> None:
+    (train_z, train_y), (z, y) = clusters(40, 0), clusters(40, 1)
+    hidden = torch.arange(40) >= 30
+    wanted = probe_scores(train_z[:30], train_y[:30], train_y[:30], z[:30], y[:30])
+    train_y, y = (torch.where(hidden, -1, labels) for labels in (train_y, y))
+    train_z, z = (torch.where(hidden[:, None], torch.nan, points) for points in (train_z, z))
+    assert probe_scores(train_z, train_y, train_y, z, y) == wanted
 
 
 @pytest.mark.parametrize("predict", FITTED)

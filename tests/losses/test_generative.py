@@ -343,6 +343,7 @@ def test_free_bits_of_each_dimension() -> None:
     to_mean, to_logvar = torch.autograd.grad(value, (mean, logvar))
     assert_close(to_mean, torch.tensor([[math.sqrt(6.0) / 8, 0.0]]).double().expand(8, 2))
     assert (to_logvar == 0).all()
+    assert_close(unit_kl(mean, logvar, free_bits=0.01).item(), 3.01)
     (slope,) = torch.autograd.grad(unit_kl(mean, logvar, free_bits=3.1), mean)
     assert (slope == 0).all()
 
