@@ -120,7 +120,9 @@ def test_a_trial_that_no_node_has_room_for(space, tmp_path):
     assert not ray.is_initialized()
 
 
-def test_a_cluster_that_is_not_there(space, tmp_path):
+def test_a_cluster_that_is_not_there(space, tmp_path, monkeypatch):
+    # Where Ray looks for the address of a cluster; one that died leaves its own in the usual place.
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     before = dict(os.environ)
     with pytest.raises(UserError, match=r"no Ray cluster at auto.*start one with ray start --head"):
         sweep("baseline", DIGITS, space=space, trials=1, folder=tmp_path, address="auto")
