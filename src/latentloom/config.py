@@ -45,11 +45,15 @@ class Objective:
     """Weighted terms.
 
     With `lam` L the terms that shape the latent space count L * weight, and cross_entropy counts
-    (1 - L) * weight; without it every term counts its own weight.
+    (1 - L) * weight; without it every term counts its own weight. With `alpha` A the terms that read
+    labels count (1 - A) * weight, and those that do not A * weight.
     """
 
     terms: dict[str, Term] = field(default_factory=dict)
     lam: float | Schedule | None = None
+    alpha: float | Schedule | None = None
+    # Terms that read labels count in every step, in every second epoch, or in every second batch.
+    alternate: Literal["never", "epoch", "batch"] = "never"
 
 
 @dataclass
@@ -68,7 +72,31 @@ class Data:
     resize: int | None = None  # the shorter side before the crop, >= size; size unless given
     augment: list[str] = field(default_factory=list)  # of: crop, flip
     batch: int = 128
+    labels: int | float = 1.0  # of the training images: a number of labels to keep, or with a point a share
+    stratified: bool = True  # labels are kept of every class alike
+    labelled_batch: int | None = None  # rows a step of the losses that read labels; batch unless given
     workers: int = 2  # threads that decode the images of folders; small sets need none
+
+
+@dataclass
+class Prior:
+    """What latents are wished to look like. With one, each image has a Gaussian in the latent space.
+
+    unit       N(0, 1) in each dimension
+    hypercube  equal Gaussians at the vertices of a hypercube
+    sphere     equal Gaussians evenly spread on a sphere
+    vamp       the Gaussians of learned pseudo-inputs, which start at training images
+    fitted     a mixture fitted on the latents of another run
+    """
+
+    kind: Literal["none", "unit", "hypercube", "sphere", "vamp", "fitted"] = "none"
+    components: int = 10  # of sphere, vamp and fitted
+    logvar: float = -2.0  # log-variance in each dimension, of hypercube and sphere
+    side: float = 2.0  # of the hypercube
+    radius: float | None = None  # of the sphere; sqrt(d) unless given
+    learned: bool = False  # the sphere is what means, variances and weights start at
+    fresh: int | None = None  # pseudo-inputs encoded anew in a step; all unless given
+    latents: str | None = None  # file that a fitted prior is fitted on: .parquet of a run, or .npy (n, d)
 
 
 @dataclass
@@ -83,12 +111,15 @@ class Model:
     normalise: Literal["measured", "paper"] = (
         "measured"  # paper: constants of Moving Targets, as applied there
     )
-    classifier: Literal["linear", "euclidean", "cosine"] = "linear"  # or the nearest class embedding
+    # A linear head, the nearest class embedding, or none: class centres and probes alone.
+    classifier: Literal["linear", "euclidean", "cosine", "none"] = "linear"
     class_embeddings: bool = False  # one learned vector per class, read by the target losses
     embeddings_from: str | None = (
         None  # a .npy or .safetensors file (C, d) they start at; N(0, 1) unless given
     )
     learned_centres: bool = False  # one learned point per class, read by the center loss
+    decoder: str | None = None  # a name of `latentloom list decoders`
+    prior: Prior = field(default_factory=Prior)
     clusters: int = 1  # per class, for magnet and latent_boost; > 1 runs k-means every epoch
 
 
@@ -104,6 +135,7 @@ class Training:
     plateau_patience: int = 10
     stop_patience: int = 20
     monitor: str = "accuracy"  # a validation score
+    select: Literal["best", "last"] = "best"  # last: no label of a validation image has a say in the run
     centres_sample: int = 2000  # training images whose class means classify validation images every epoch
     eval_after_first_epoch: bool = (
         False  # batch norm and dropout stay still, as the code of Moving Targets had it
@@ -124,6 +156,7 @@ class Evaluation:
     split: Literal["validation", "test"] = "test"  # tune on validation; test is looked at once
     bootstrap: int = 1000  # resamples behind each interval
     probe_limit: int = 10_000  # training latents that probes are fitted on
+    protocols: bool = False  # also fit four probes on all labels, and on those that were kept
 
 
 @dataclass

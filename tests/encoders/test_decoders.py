@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from latentloom.checks import UserError
 from latentloom.encoders import build_encoder
-from latentloom.encoders.decoders import DECODERS, build_decoder, conv_encoder, decoder
+from latentloom.encoders.decoders import DECODERS, build_decoder, decoder
 
 every_decoder = pytest.mark.parametrize("name", DECODERS)
 Grid = list[list[float]]
@@ -111,7 +111,7 @@ def sides(network: nn.Module, x: Tensor) -> list[int]:
 
 def test_the_decoder_goes_back_the_way_of_the_encoder() -> None:
     for size in range(4, 34):
-        there = sides(conv_encoder(1, size, 2), torch.zeros(1, 1, size, size))
+        there = sides(build_encoder("conv", 1, size), torch.zeros(1, 1, size, size))
         back = sides(build_decoder("conv", 1, size, 2), torch.zeros(1, 2))
         assert there == [size, size // 2, size // 2, size // 4]
         assert back == there[::-1]
@@ -120,11 +120,11 @@ def test_the_decoder_goes_back_the_way_of_the_encoder() -> None:
 def test_the_encoder_gives_an_image_one_point_in_training_too() -> None:
     torch.manual_seed(0)
     x = torch.rand(4, 1, 28, 28)
-    ours, theirs = conv_encoder(1, 28), build_encoder("small_cnn", 1, 28)
+    ours, theirs = build_encoder("conv", 1, 28), build_encoder("small_cnn", 1, 28)
     assert torch.equal(ours.train()(x), ours.eval()(x))
     assert not torch.allclose(theirs.train()(x), theirs.eval()(x))
     assert ours(x).shape == (4, 64)
-    assert conv_encoder(3, 9, 5)(torch.rand(2, 3, 9, 9)).shape == (2, 5)
+    assert build_encoder("conv", 3, 9, 5)(torch.rand(2, 3, 9, 9)).shape == (2, 5)
 
 
 @every_decoder
@@ -135,7 +135,7 @@ def test_a_pair_learns_to_make_images_again(name: str) -> None:
     axis = torch.linspace(-1.5, 1.5, 8)
     row, column = torch.exp(-2 * (axis - place).square()).unbind(1)  # (n, 8)
     x = (row[:, :, None] * column[:, None]).unsqueeze(1)
-    encoder = conv_encoder(1, 8, 2) if name == "conv" else build_encoder(name, 1, 8, 2)
+    encoder = build_encoder(name, 1, 8, 2)
     pair = nn.Sequential(encoder, build_decoder(name, 1, 8, 2))
     adam = torch.optim.Adam(pair.parameters(), lr=3e-3)
     for _ in range(150):

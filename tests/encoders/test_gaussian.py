@@ -156,7 +156,8 @@ def test_evaluation_takes_the_mean() -> None:
     assert samples.keys() == {"mean", "logvar", "z"}
     assert torch.equal(samples["z"], samples["mean"])
     assert_close(samples["mean"], H @ gaussian.mean.weight.T + gaussian.mean.bias)
-    assert_close(samples["logvar"], H @ gaussian.logvar.weight.T + gaussian.logvar.bias)
+    raw = H @ gaussian.logvar.weight.T + gaussian.logvar.bias
+    assert_close(samples["logvar"], 20 * torch.tanh(raw / 20))
 
 
 def test_training_draws_from_the_gaussian() -> None:
@@ -186,9 +187,26 @@ def test_gradient_passes_to_mean_and_variance() -> None:
     torch.autograd.gradcheck(lambda h: gaussian(h, SOME, 2).z, h)
     gaussian(h, SOME, 2).z.sum().backward()
     noise = torch.tensor(naive_noise(11, 2, SOME.tolist(), 3), dtype=torch.float64)
-    slope = (torch.exp(gaussian.logvar(h) / 2) * noise / 2).sum(0)
+    bend = torch.tanh(gaussian.logvar(h) / 20)
+    slope = (torch.exp(10 * bend) * (1 - bend.square()) * noise / 2).sum(0)
     assert_close(gaussian.mean.bias.grad, torch.full((3,), 4.0, dtype=torch.float64))
     assert_close(gaussian.logvar.bias.grad, slope.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_no_input_makes_a_variance_infinite() -> None:
+    gaussian = head(training=True)
+    latent = gaussian(1e6 * H, SOME, 0)
+    assert latent["logvar"].abs().max() <= 20
+    assert latent["logvar"].abs().max() > 19
+    assert latent.z.isfinite().all()
+
+
+def test_half_precision_does_not_reach_the_gaussian() -> None:
+    gaussian = head(training=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = gaussian(H.bfloat16())
+    assert inside["mean"].dtype == inside["logvar"].dtype == torch.float32
+    assert torch.equal(inside["mean"], gaussian(H.bfloat16().float())["mean"])
 
 
 def test_training_needs_row_numbers() -> None:

@@ -62,7 +62,15 @@ def test_two_steps_move_every_weight(name: str) -> None:
     assert all(p.isfinite().all() for p in model.parameters())
 
 
-DIMS = {"mlp": 64, "small_cnn": 64, "vgg16": 512, "resnet18": 512, "resnet50": 2048, "resnet101": 2048}
+DIMS = {
+    "mlp": 64,
+    "small_cnn": 64,
+    "conv": 64,
+    "vgg16": 512,
+    "resnet18": 512,
+    "resnet50": 2048,
+    "resnet101": 2048,
+}
 
 
 def test_dimensions_are_those_of_the_papers() -> None:

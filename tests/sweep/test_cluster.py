@@ -34,7 +34,8 @@ from pathlib import Path
 from latentloom.sweep import sweep
 
 overrides = [tuple(pair.split("=", 1)) for pair in sys.argv[4:]]
-sweep("baseline", overrides, space=sys.argv[1], trials={TRIALS}, folder=Path(sys.argv[2]), address=sys.argv[3])
+space, folder, address = sys.argv[1:4]
+sweep("baseline", overrides, space=space, trials={TRIALS}, folder=Path(folder), address=address)
 """
 # Batches of one image make a trial longer than the start of a worker, half a minute on two cores: Tune gives
 # up a worker that still starts when another has become free.

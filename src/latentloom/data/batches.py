@@ -59,11 +59,9 @@ class Batches:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         epoch, first = divmod(self.step, len(self))
         rows = torch.split(self._order(epoch), self.size)[first : len(self)]
-        for batch in _batches(self.image_set, rows, self.workers):
-            generator = torch.Generator().manual_seed(seed_of(self.seed, AUGMENT, self.step))
+        for batch in in_batches(self.image_set, rows, self.workers):
+            batch["x"] = augmented(batch["x"], self.augment, self.seed, self.step)
             self.step += 1  # before the yield: a consumer may never ask for what comes after the last batch
-            for name in self.augment:
-                batch["x"] = AUGMENTATIONS[name](batch["x"], generator)
             yield batch
 
     def state_dict(self) -> dict[str, int]:
@@ -84,7 +82,15 @@ def ordered(
 ) -> Iterator[dict[str, Tensor]]:
     """Every image once, in the order of the rows, in batches like those of `Batches`; the last is smaller."""
     rows = torch.split(torch.arange(len(image_set)), size)
-    return _batches(_labels_on(image_set, device), rows, workers)
+    return in_batches(_labels_on(image_set, device), rows, workers)
+
+
+def augmented(x: Tensor, names: Sequence[str], seed: int, *numbers: int) -> Tensor:
+    """Images (b, c, h, w) after these augmentations, by draws that are a function of the numbers."""
+    generator = torch.Generator().manual_seed(seed_of(seed, AUGMENT, *numbers))
+    for name in names:
+        x = AUGMENTATIONS[name](x, generator)
+    return x
 
 
 def seed_of(*numbers: int) -> int:
@@ -101,7 +107,7 @@ def _labels_on(image_set: ImageSet, device: torch.device | str) -> ImageSet:
     )
 
 
-def _batches(image_set: ImageSet, rows: Sequence[Tensor], workers: int) -> Iterator[dict[str, Tensor]]:
+def in_batches(image_set: ImageSet, rows: Sequence[Tensor], workers: int) -> Iterator[dict[str, Tensor]]:
     """A batch for each of these (b,) rows, on the device of the labels."""
     device, images = image_set.labels.device, image_set.images
     pixels = _selected(images, rows) if isinstance(images, Tensor) else _decoded(images, rows, workers)

@@ -69,7 +69,9 @@ class Attached(nn.Module):
         z = self.tap.take()
         _check_tapped(z, logits, self.tap.name)
         points = z.flatten(1) if z.ndim != 4 else z.mean((2, 3))
-        return joined(points, [Latent({"logits": logits}), *(head(points) for head in self.heads.values())])
+        return joined(
+            [Latent({"z": points, "logits": logits}), *(head(points) for head in self.heads.values())]
+        )
 
 
 def attach(

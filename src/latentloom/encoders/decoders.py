@@ -1,4 +1,4 @@
-"""Networks that turn points (n, d) into images (n, c, h, w), and the encoder that one of them mirrors."""
+"""Networks that turn points (n, d) into images (n, c, h, w)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from latentloom.checks import UserError, check_choice
+from latentloom.encoders.networks import MAPS
 
 Build = Callable[[int, int, int], nn.Module]
 
 WIDTH = 256  # of the hidden layers of the MLP, as in the encoder `mlp`
-MAPS = (32, 64)  # of the two convolutions, from the image inwards
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def decoder(smallest: int, about: str) -> Callable[[Build], Build]:
 def build_decoder(name: str, channels: int, size: int, latent_dim: int) -> nn.Module:
     """The network of that name from points (n, latent_dim) to images (n, channels, size, size).
 
-    There is no activation at its end: the values are logits of a Bernoulli likelihood, or standardised
-    pixels of a Gaussian one.
+    There is no activation at its end: the values are logits of a Bernoulli likelihood, or pixels in [0, 1]
+    of a Gaussian one.
 
     Args:
         name: of `DECODERS`.
@@ -77,12 +77,12 @@ def mlp(channels: int, size: int, latent_dim: int) -> nn.Module:
     )
 
 
-@decoder(smallest=4, about="a linear layer and two transposed convolutions, the mirror of conv_encoder")
+@decoder(smallest=4, about="a linear layer and two transposed convolutions, the mirror of the encoder conv")
 def conv(channels: int, size: int, latent_dim: int) -> nn.Module:
     """A linear layer and two transposed convolutions, each of which doubles the side.
 
     Kernels of 4 at stride 2 overlap evenly, so that no chequered pattern is built in. A side that is not
-    a multiple of 4 gains the row and column that `conv_encoder` lost by halving.
+    a multiple of 4 gains the row and column that the encoder `conv` lost by halving.
     """
     outer, inner = MAPS
     half, quarter = size // 2, size // 4
@@ -93,23 +93,4 @@ def conv(channels: int, size: int, latent_dim: int) -> nn.Module:
         nn.ConvTranspose2d(inner, outer, 4, stride=2, padding=1, output_padding=half % 2),
         nn.ReLU(),
         nn.ConvTranspose2d(outer, channels, 4, stride=2, padding=1, output_padding=size % 2),
-    )
-
-
-def conv_encoder(channels: int, size: int, latent_dim: int = 64) -> nn.Module:
-    """Two convolutions, each of which halves the side, and a linear layer: (n, c, h, w) -> (n, latent_dim).
-
-    In place of `small_cnn` where images are to be made again from z: without dropout, which would give one
-    image another z each time, and with half the work, since the side is halved in the convolution and not
-    after it. On MNIST both make images again about equally well.
-    """
-    outer, inner = MAPS
-    quarter = size // 4
-    return nn.Sequential(
-        nn.Conv2d(channels, outer, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(outer, inner, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(inner * quarter * quarter, latent_dim),
     )

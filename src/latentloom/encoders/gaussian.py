@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from latentloom.checks import UserError
 from latentloom.values import Latent
 
+WIDEST = 20.0  # a log-variance is kept within this of 0, where float32 holds exp(logvar)
 # SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195): increment and multipliers.
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -17,7 +18,8 @@ class Gaussian(nn.Module):
 
         z = mean + exp(logvar / 2) * noise
 
-    in training, with `row_noise(seed, step, rows, d)`, and z = mean in evaluation.
+    in training, with `row_noise(seed, step, rows, d)`, and z = mean in evaluation. The log-variance is
+    20 tanh(l / 20) of what a linear layer gives, and all is computed in float32 under autocast too.
 
     Args:
         inputs: length of what the encoder ends in.
@@ -39,7 +41,7 @@ class Gaussian(nn.Module):
             rows: number of each image in its set, (n,); needed in training alone.
             step: batches seen before.
         """
-        mean, logvar = self.mean(h), self.logvar(h)
+        mean, logvar = self.moments(h)
         if not self.training:
             return Latent({"mean": mean, "logvar": logvar, "z": mean})
         if rows is None:
@@ -49,6 +51,12 @@ class Gaussian(nn.Module):
             )
         noise = row_noise(self.seed, step, rows, mean.shape[1], mean.device)
         return Latent({"mean": mean, "logvar": logvar, "z": mean + torch.exp(logvar / 2) * noise.to(mean)})
+
+    def moments(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of encoded images (n, inputs): (n, d) each."""
+        with torch.autocast(h.device.type, enabled=False):
+            h = h.to(self.mean.weight.dtype)
+            return self.mean(h), WIDEST * torch.tanh(self.logvar(h) / WIDEST)
 
 
 def row_noise(seed: int, step: int, rows: Tensor, d: int, device: torch.device | str | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -95,9 +96,9 @@ def parameter_groups(
     ]
 
 
-def joined(z: Tensor, parts: list[Latent]) -> Latent:
-    """z with what every head made of it."""
-    samples: dict[str, Tensor] = {"z": z}
+def joined(parts: Iterable[Latent]) -> Latent:
+    """What every part of a model has made of the same images."""
+    samples: dict[str, Tensor] = {}
     shared: dict[str, Tensor] = {}
     for part in parts:
         samples.update(part.samples)

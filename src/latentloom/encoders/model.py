@@ -2,34 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from latentloom.checks import UserError
+from latentloom.encoders.gaussian import Gaussian
 from latentloom.encoders.heads import Centres, ClassEmbeddings, Linear, joined
-from latentloom.encoders.normalise import Standardise
+from latentloom.encoders.normalise import Standardise, unit_range
+from latentloom.latent.priors import Prior
 from latentloom.values import Latent
+
+Classifier = Literal["linear", "euclidean", "cosine", "none"]
 
 
 class Model(nn.Module):
-    """Images to a `Latent`: an encoder and the heads on its end.
+    """Images to a `Latent`: an encoder and what hangs on its end.
 
     Args:
         encoder: (n, c, h, w) -> (n, d).
         heads: modules (n, d) -> `Latent`.
+        gaussian: makes of what the encoder ends in a Gaussian for each image, from which z is drawn.
+        decoder: (n, d) -> images (n, c, h, w).
     """
 
-    def __init__(self, encoder: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        heads: Mapping[str, nn.Module],
+        gaussian: Gaussian | None = None,
+        decoder: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
+        self.gaussian = gaussian
+        self.decoder = decoder
+        self.prior: Prior | None = None  # a module; one of pseudo-inputs is made with `posterior`
 
-    def forward(self, x: Tensor) -> Latent:
-        z = self.encoder(x)
-        return joined(z, [head(z) for head in self.heads.values()])
+    def forward(
+        self, x: Tensor, rows: Tensor | None = None, step: int = 0, *, generate: bool | None = None
+    ) -> Latent:
+        """The latent of images.
+
+        Args:
+            x: uint8, or floats in [0, 1], (n, c, h, w).
+            rows: number of each image in its set, (n,); a Gaussian needs it in training.
+            step: batches seen before.
+            generate: also give what a decoder and a prior make of z: samples["reconstruction"] beside the
+                images themselves, samples["x"], in [0, 1]; and samples["log_prior"]. In training alone
+                unless said.
+        """
+        h = self.encoder(x)
+        latent = Latent({"z": h}) if self.gaussian is None else self.gaussian(h, rows, step)
+        parts = [latent, *(head(latent.z) for head in self.heads.values())]
+        if self.training if generate is None else generate:
+            parts += self._generated(x, latent.z)
+        return joined(parts)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of the Gaussian of each image, (n, d) each."""
+        if self.gaussian is None:
+            raise UserError("the model gives points and no Gaussians; set --model.prior.kind")
+        return self.gaussian.moments(self.encoder(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The images that points (n, d) stand for, as the decoder gives them, (n, c, h, w)."""
+        if self.decoder is None:
+            raise UserError("the model has no decoder; set --model.decoder")
+        images: Tensor = self.decoder(z)
+        return images
+
+    def _generated(self, x: Tensor, z: Tensor) -> Iterator[Latent]:
+        if self.decoder is not None:
+            yield Latent({"reconstruction": self.decode(z), "x": unit_range(x)})
+        if self.prior is not None:
+            yield Latent({"log_prior": self.prior.log_prob(z)})
 
 
 def build_model(
@@ -38,22 +88,25 @@ def build_model(
     latent_dim: int,
     classes: int,
     standardise: Standardise,
-    classifier: Literal["linear", "euclidean", "cosine"] = "linear",
+    classifier: Classifier = "linear",
     class_embeddings: Tensor | bool = False,
     learned_centres: bool = False,
+    gaussian: Gaussian | None = None,
+    decoder: nn.Module | None = None,
 ) -> Model:
     """An encoder, fed with images as they are, with its heads.
 
     Args:
-        encoder: images (n, c, h, w) -> (n, latent_dim).
-        latent_dim: what the encoder ends in.
+        encoder: images (n, c, h, w) -> (n, latent_dim), or what the Gaussian takes.
+        latent_dim: of z.
         classes: C.
         standardise: what images pass first.
-        classifier: a linear head, or the nearest class embedding.
+        classifier: a linear head, the nearest class embedding, or none.
         class_embeddings: add a learned vector per class; a tensor (C, d) is what they start at.
         learned_centres: add one learned point per class.
+        gaussian, decoder: as `Model` takes them.
     """
-    if classifier != "linear" and class_embeddings is False:
+    if classifier in ("euclidean", "cosine") and class_embeddings is False:
         raise UserError(
             f"the classifier {classifier!r} takes the nearest class embedding, and the model has none; "
             "add --model.class_embeddings true"
@@ -63,10 +116,10 @@ def build_model(
         heads["linear"] = Linear(latent_dim, classes)
     if class_embeddings is not False:
         start = class_embeddings if isinstance(class_embeddings, Tensor) else None
-        by = None if classifier == "linear" else classifier
+        by = classifier if classifier in ("euclidean", "cosine") else None
         heads["class_embeddings"] = ClassEmbeddings(latent_dim, classes, start, by)
     if learned_centres:
         heads["centres"] = Centres(latent_dim, classes)
     # Channels last makes the convolutions of the small CNN nearly twice as fast on one core.
     whole = nn.Sequential(standardise, encoder).to(memory_format=torch.channels_last)
-    return Model(whole, heads)
+    return Model(whole, heads, gaussian, decoder)

@@ -14,6 +14,7 @@ from latentloom.checks import UserError, check_choice
 from latentloom.encoders.weights import imagenet_weights, load_weights, read_weights
 
 Stem = Literal["auto", "small", "full"]
+MAPS = (32, 64)  # of the two convolutions of `conv`, from the image inwards
 FULL_STEM_FROM = 64  # pixels; it would leave an image of 32 with a map of 1 x 1
 
 
@@ -137,6 +138,25 @@ def small_cnn(channels: int, size: int) -> nn.Module:
     side = ((size - 2) // 2 - 2) // 2
     return nn.Sequential(
         *_small_block(channels, 32), *_small_block(32, 64), nn.Flatten(), nn.Linear(64 * side * side, 64)
+    )
+
+
+@encoder(latent_dim=64, smallest=4, about="two strided convolutions without dropout, for autoencoders")
+def conv(channels: int, size: int) -> nn.Module:
+    """Two convolutions, each of which halves the side, and a linear layer.
+
+    In place of `small_cnn` where images are to be made again from z: without dropout, which would give one
+    image another z each time, and with the side halved in the convolution and not after it.
+    """
+    outer, inner = MAPS
+    quarter = size // 4
+    return nn.Sequential(
+        nn.Conv2d(channels, outer, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(outer, inner, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(inner * quarter * quarter, 64),
     )
 
 

@@ -37,8 +37,12 @@ class Standardise(nn.Module):
         self.register_buffer("std", std.reshape(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.mean.dtype) / 255 if x.dtype == torch.uint8 else x
-        return (x - self.mean) / self.std
+        return (unit_range(x, self.mean.dtype) - self.mean) / self.std
+
+
+def unit_range(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 images as floats in [0, 1]; floats as they are."""
+    return x.to(dtype) / 255 if x.dtype == torch.uint8 else x
 
 
 def measured_standardise(images: Tensor) -> Standardise:

@@ -32,6 +32,7 @@ from latentloom.evaluation.nearest import (
     nearest_embedding_cosine_accuracy,
 )
 from latentloom.evaluation.probes import knn_predictions, linear_predictions
+from latentloom.evaluation.protocols import ProbeScore, probe_scores, protocol_findings
 from latentloom.evaluation.statistics import (
     PairedDifference,
     bootstrap_interval,
@@ -50,6 +51,7 @@ from latentloom.evaluation.structure import (
 __all__ = [
     "SCORES",
     "PairedDifference",
+    "ProbeScore",
     "ScoreInfo",
     "accuracy",
     "area_under_risk_coverage",
@@ -84,6 +86,8 @@ __all__ = [
     "nearest_embedding_accuracy",
     "nearest_embedding_cosine_accuracy",
     "paired_difference",
+    "probe_scores",
+    "protocol_findings",
     "risk_coverage",
     "scatter_ratio",
     "score",

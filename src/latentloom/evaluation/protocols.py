@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
-from latentloom.evaluation.probes import knn_predictions, linear_predictions
+from latentloom.evaluation.probes import knn_predictions, linear_predictions, stratified_rows
+from latentloom.values import Finding
 
 Protocol = Literal["all-labels", "given-labels"]
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -76,6 +77,42 @@ def probe_scores(
         found = agreement(y[judged], predict(train_z, fit_y, z[judged])) if finite else (math.nan, math.nan)
         scores[name] = ProbeScore(*found, rows, classes, protocol)
     return scores
+
+
+def protocol_findings(
+    train_z: Tensor,
+    train_y: Tensor,
+    given_y: Tensor,
+    z: Tensor,
+    y: Tensor,
+    *,
+    split: str,
+    limit: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Finding]:
+    """`probe_scores` by both protocols, as lines of a card.
+
+    Named "all-labels/knn_accuracy", "given-labels/knn_ami" and so on.
+
+    Args:
+        train_z, train_y, given_y, z, y: as in `probe_scores`.
+        split: name of the one judged on.
+        limit: training latents that a probe is fitted on at the most, stratified.
+        seed: of the choice, the random forest and the MLP.
+    """
+    found = {}
+    for protocol, fit_y in (("all-labels", train_y), ("given-labels", given_y)):
+        rows = stratified_rows(fit_y, limit, seed)
+        scores = probe_scores(train_z[rows], fit_y[rows], fit_y[rows], z, y, seed=seed)
+        for probe, score in scores.items():
+            on = f"{probe} on {score.rows:,} training latents, {protocol}; {len(y):,} images of {split}"
+            found[f"{protocol}/{probe}_accuracy"] = Finding(
+                score.accuracy, "higher", 0.0, 1.0, f"accuracy of {on}"
+            )
+            found[f"{protocol}/{probe}_ami"] = Finding(
+                score.ami, "higher", -1.0, 1.0, f"adjusted mutual information of {on}"
+            )
+    return found
 
 
 def agreement(y: Tensor, predicted: Tensor) -> tuple[float, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from latentloom.objective.schedules import at
 from latentloom.values import Breakdown, Latent
 
 CLASSIFICATION = "cross_entropy"  # the term that `lam` sets against all others
+LABELS = {"y", "coarse", "cluster"}  # what a term that learns from labels reads
 
 
 class Objective(nn.Module):
@@ -28,6 +30,10 @@ class Objective(nn.Module):
             unless the `Term` says which.
         lam: L in [0, 1] or a schedule of it: cross_entropy then counts (1 - L) * weight, all other
             terms count L * weight (Latent Boost, arXiv:2412.08515, Eq. 5).
+        alpha: A in [0, 1] or a schedule of it: terms that read no label count A * weight, those that do
+            (1 - A) * weight (SAFIR).
+        alternate: terms that read labels count in every step (never), in every second epoch, the first
+            among them, or in every second batch.
 
     A term whose weight is 0 is not evaluated.
 
@@ -36,41 +42,73 @@ class Objective(nn.Module):
     """
 
     def __init__(
-        self, terms: Mapping[str, float | Schedule | Term], lam: float | Schedule | None = None
+        self,
+        terms: Mapping[str, float | Schedule | Term],
+        lam: float | Schedule | None = None,
+        *,
+        alpha: float | Schedule | None = None,
+        alternate: Literal["never", "epoch", "batch"] = "never",
     ) -> None:
         super().__init__()
         self.terms = {n: t if isinstance(t, Term) else Term(weight=t) for n, t in terms.items()}
         self.lam = lam
+        self.alpha = alpha
+        self.alternate = alternate
+        check_choice("alternation", alternate, ("never", "epoch", "batch"))
         self._infos = {name: _checked(name, term) for name, term in self.terms.items()}
         if not terms:
             raise UserError("an objective needs at least one term; known: latentloom list terms")
+        for name, term in self.terms.items():
+            _check_weight(name, term.weight)
         if lam is not None:
             self._check_lam()
+        if alpha is not None:
+            self._check_alpha()
 
     @classmethod
     def from_config(cls, config: ObjectiveConfig) -> Objective:
         """The objective that a recipe describes."""
-        return cls(config.terms, config.lam)
+        return cls(config.terms, config.lam, alpha=config.alpha, alternate=config.alternate)
 
-    def weights(self, progress: float) -> dict[str, float]:
-        """Effective weight of each term at `progress` in [0, 1]."""
-        own = {name: _as_float(at(term.weight, progress)) for name, term in self.terms.items()}
-        if self.lam is None:
-            return own
-        lam = _as_float(at(self.lam, progress))
-        return {name: w * ((1 - lam) if self._classifies(name) else lam) for name, w in own.items()}
+    @property
+    def reads_labels(self) -> dict[str, bool]:
+        """Whether each term learns from labels."""
+        return {name: bool(LABELS & {*info.reads, *info.may_read}) for name, info in self._infos.items()}
 
-    def forward(self, latent: Latent, progress: float = 0.0) -> Breakdown:
+    def weights(self, progress: float, turn: int = 0) -> dict[str, float]:
+        """Effective weight of each term at `progress` in [0, 1], in the epoch or batch `turn`, from 0."""
+        weights = {name: _as_float(at(term.weight, progress)) for name, term in self.terms.items()}
+        if self.lam is not None:
+            lam = _as_float(at(self.lam, progress))
+            weights = {
+                name: w * ((1 - lam) if self._classifies(name) else lam) for name, w in weights.items()
+            }
+        if self.alpha is not None:
+            alpha = _as_float(at(self.alpha, progress))
+            share = {True: 1 - alpha, False: alpha}
+            weights = {name: w * share[self.reads_labels[name]] for name, w in weights.items()}
+        if self.alternate == "never" or turn % 2 == 0:
+            return weights
+        return {name: 0.0 if self.reads_labels[name] else w for name, w in weights.items()}
+
+    def forward(
+        self, latent: Latent, progress: float = 0.0, *, turn: int = 0, labelled: Latent | None = None
+    ) -> Breakdown:
         """Evaluate every term on one batch.
 
         Args:
             latent: with samples["y"]; labels -1 are unlabelled.
             progress: share of the training that is done, in [0, 1]; drives the schedules.
+            turn: number of the epoch or batch, from 0; read where terms alternate.
+            labelled: a batch of labelled rows, for the terms that read labels; the others then read
+                `latent` alone.
         """
-        weights = self.weights(progress)
+        weights = self.weights(progress, turn)
+        taught = latent if labelled is None else labelled
+        reads_labels = self.reads_labels
         options = {name: self._options(name, progress) for name in self.terms}
         parts = {
-            name: weight * self._evaluate(name, latent, options[name])
+            name: weight * self._evaluate(name, taught if reads_labels[name] else latent, options[name])
             for name, weight in weights.items()
             if weight != 0
         }
@@ -81,7 +119,7 @@ class Objective(nn.Module):
             parts={name: part.detach() for name, part in parts.items()},
             weights=weights,
             options=self.moving_options(progress),
-            counts=batch_counts(latent.y),
+            counts=batch_counts(taught.y),
         )
 
     def _options(self, name: str, progress: float) -> dict[str, Any]:
@@ -111,6 +149,17 @@ class Objective(nn.Module):
 
     def _classifies(self, name: str) -> bool:
         return (self.terms[name].loss or name) == CLASSIFICATION
+
+    def _check_alpha(self) -> None:
+        if self.lam is not None:
+            raise UserError("lambda and alpha both divide the weight of the terms; set one of them")
+        for progress in (0.0, 1.0):
+            alpha = _as_float(at(self.alpha, progress))
+            if not 0 <= alpha <= 1:
+                raise UserError(
+                    f"alpha must lie in [0, 1], got {alpha} at progress {progress}; "
+                    "1 is without labels, set it with --objective.alpha"
+                )
 
     def _check_lam(self) -> None:
         for progress in (0.0, 1.0):  # a schedule never turns, so that its ends bound it
@@ -150,6 +199,15 @@ def _checked(name: str, term: Term) -> TermInfo:
     for number in (term.weight, *term.options.values()):
         at(number, 0.0)  # an impossible schedule is refused here, not in the first step
     return info
+
+
+def _check_weight(name: str, weight: float | Schedule) -> None:
+    for progress in (0.0, 1.0):  # a schedule never turns, so that its ends bound it
+        if not 0 <= (value := _as_float(at(weight, progress))) < math.inf:
+            raise UserError(
+                f"the weight of {name} must be a finite number >= 0, got {value} at progress {progress}; "
+                "0 leaves the term out"
+            )
 
 
 def _as_float(number: Any) -> float:

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
-from latentloom.data import Batches
+from latentloom.data import Batches, TwoStreams
 from latentloom.evaluation import class_means
 from latentloom.files import atomically, write_text
 from latentloom.training.latents import clusters_within_classes, collect
@@ -57,7 +57,7 @@ class RandomState(Callback):
 class Position(Callback):
     """The place in the training batches, which Lightning puts back in mid-epoch and not after an epoch."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches | TwoStreams) -> None:
         self.batches = batches
 
     def state_dict(self) -> dict[str, Any]:

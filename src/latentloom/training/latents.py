@@ -45,15 +45,30 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def write_parquet(path: Path, latent: Latent, split: str) -> None:
-    """Latents as a table: z_0 ... z_{d-1}, y, predicted, split; what atlases and notebooks read."""
+    """Latents as a table: z_0 ... z_{d-1}, y, predicted, split; what atlases and notebooks read.
+
+    What no head predicts is left out.
+    """
     import pandas
 
     table = pandas.DataFrame(latent.z.numpy(), columns=[f"z_{i}" for i in range(latent.z.shape[1])])
     table["y"] = latent.y.numpy()
-    table["predicted"] = latent.logits.argmax(1).numpy()
+    if "logits" in latent:
+        table["predicted"] = latent.logits.argmax(1).numpy()
     table["split"] = split
     with atomically(path) as part:
         table.to_parquet(part, index=False)
+
+
+def read_latents(path: Path) -> Tensor:
+    """The points of a table that `write_parquet` wrote, or of a .npy file, (n, d) float32."""
+    if path.suffix == ".npy":
+        return torch.from_numpy(np.load(path, allow_pickle=False)).float()
+    import pandas
+
+    table = pandas.read_parquet(path)
+    points = [name for name in table.columns if name.startswith("z_")]
+    return torch.from_numpy(table[points].to_numpy(np.float32))
 
 
 def clusters_within_classes(z: Tensor, y: Tensor, clusters: int, seed: int) -> Tensor:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from latentloom.checks import UserError
 from latentloom.config import Training
-from latentloom.encoders import parameter_groups
+from latentloom.encoders import Model, parameter_groups
 from latentloom.objective import Objective, not_finite
 from latentloom.training.latents import joined, on_cpu
 from latentloom.training.scoring import Scoring
 from latentloom.values import Breakdown, Latent
 
-Batch = Mapping[str, Tensor]
+Batch = Mapping[str, Any]  # tensors, and under "labelled" another batch
 
 
 class DivergedError(UserError):
@@ -71,24 +71,44 @@ class LatentModule(LightningModule):
         """Share of the epochs that are done, in [0, 1]."""
         return min(self.current_epoch / self.config.epochs, 1.0)
 
+    @property
+    def turn(self) -> int:
+        """Number of the epoch or batch by which terms alternate."""
+        return self.global_step if self.objective.alternate == "batch" else self.current_epoch
+
     def on_train_epoch_start(self) -> None:
         if self.config.eval_after_first_epoch and self.current_epoch > 0:
             self.model.eval()
         self._since = time.perf_counter()
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        labelled = batch.get("labelled")
+        if labelled is not None and all(self.objective.reads_labels.values()):
+            batch, labelled = labelled, None  # nothing would be learned from the others
+        latent = self._latent(batch)
+        breakdown: Breakdown = self.objective(
+            latent,
+            self.progress,
+            turn=self.turn,
+            labelled=None if labelled is None else self._latent(labelled, generate=False),
+        )
+        if not torch.isfinite(breakdown.total):
+            raise _diverged(breakdown, latent, self.current_epoch, self.global_step)
+        self._add(breakdown)
+        return breakdown.total
+
+    def _latent(self, batch: Batch, *, generate: bool = True) -> Latent:
         rows = batch["row"]
-        latent: Latent = self.model(batch["x"]).with_samples(
+        # Models of others are called with images alone, as they are everywhere.
+        own = isinstance(self.model, Model)
+        extra = {"rows": rows, "step": self.global_step, "generate": generate} if own else {}
+        latent: Latent = self.model(batch["x"], **extra)
+        return latent.with_samples(
             y=batch["y"],
             row=rows,
             coarse=batch.get("coarse"),
             cluster=None if self.cluster is None else self.cluster.to(rows.device)[rows],
         )
-        breakdown: Breakdown = self.objective(latent, self.progress)
-        if not torch.isfinite(breakdown.total):
-            raise _diverged(breakdown, latent, self.current_epoch, self.global_step)
-        self._add(breakdown)
-        return breakdown.total
 
     def _add(self, breakdown: Breakdown) -> None:
         now = {
@@ -132,10 +152,14 @@ class LatentModule(LightningModule):
         self.log("score", measured.scores[self.scoring.monitor], prog_bar=True, logger=False)
 
     def _moving(self) -> dict[str, float]:
-        weights = {f"weight/{n}": w for n, w in self.objective.weights(self.progress).items()}
+        # Of terms that alternate by batch, the weight in the batches in which they count.
+        turn = 0 if self.objective.alternate == "batch" else self.current_epoch
+        weights = {f"weight/{n}": w for n, w in self.objective.weights(self.progress, turn).items()}
         return {**weights, **self.objective.moving_options(self.progress)}
 
     def on_train_epoch_end(self) -> None:
+        if self.config.select == "last":
+            return  # validation labels have no say
         self._plateau.step(self.history[-1][f"val/{self.scoring.monitor}"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -7,15 +7,17 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from safetensors.torch import save_file
+from torch import Tensor
 
-from latentloom.config import Train
-from latentloom.data import Batches, image_shape, load
-from latentloom.evaluation import class_means, take_card
+from latentloom.config import Data, Train
+from latentloom.data import Batches, TwoStreams, image_shape, keep_labels, load
+from latentloom.evaluation import class_means, protocol_findings, take_card
 from latentloom.files import atomically, write_text
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
@@ -25,7 +27,7 @@ from latentloom.training.latents import collect, write_parquet
 from latentloom.training.model import model_for
 from latentloom.training.module import LatentModule
 from latentloom.training.trainer import Replay, scoring_for, trainer_for
-from latentloom.values import ImageSet, Record, Splits
+from latentloom.values import Card, ImageSet, Latent, Record, Splits
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
@@ -70,23 +72,48 @@ def _run(
 ) -> Record:
     seed_everything(config.seed, workers=True, verbose=False)
     objective = Objective.from_config(config.objective)
-    splits = load(config.data, config.seed)
+    whole = load(config.data, config.seed)
+    splits = replace(whole, train=with_labels_kept(whole.train, config))
     model = model_for(config, splits.train)
     module = LatentModule(model, objective, config.training, scoring_for(config, splits.train))
     trainer = trainer_for(config, folder, splits, module, progress, watch)
     _fit(trainer, module, config, splits, folder)
     kept = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
-    record = _record(config, recipe, module, splits, folder, best_epoch=int(kept["epoch"]))
+    withheld = whole.train.labels if config.evaluation.protocols else None
+    record = _record(config, recipe, module, splits, withheld, folder, best_epoch=int(kept["epoch"]))
     save_record(record, folder / RECORD)
     for leftover in (folder / LAST, folder / BEST):
         leftover.unlink()
     return record
 
 
+def with_labels_kept(train: ImageSet, config: Train) -> ImageSet:
+    """The training images with as many labels as the configuration leaves them."""
+    c = config.data
+    if not _withholds(c):
+        return train
+    kept = keep_labels(train.labels, c.labels, seed=config.seed, stratified=c.stratified)
+    return replace(train, labels=kept)
+
+
+def batches_for(
+    config: Train, train: ImageSet, objective: Objective, device: torch.device
+) -> Batches | TwoStreams:
+    """Training batches; labelled ones beside them where labels are withheld, or asked for by their size."""
+    c = config.data
+    batches = Batches(train, c.batch, config.seed, device, augment=c.augment, workers=c.workers)
+    if not any(objective.reads_labels.values()) or not (_withholds(c) or c.labelled_batch):
+        return batches
+    return TwoStreams(batches, c.batch if c.labelled_batch is None else c.labelled_batch)
+
+
+def _withholds(data: Data) -> bool:
+    return isinstance(data.labels, int) or data.labels != 1  # 1 is one label, 1.0 is all
+
+
 def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, folder: Path) -> None:
-    c, device = config.data, trainer.strategy.root_device
-    batches = Batches(splits.train, c.batch, config.seed, device, augment=c.augment, workers=c.workers)
+    batches = batches_for(config, splits.train, module.objective, trainer.strategy.root_device)
     trainer.callbacks.insert(0, Position(batches))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         # The folder is the run's own, and may hold what an interrupted run left; the rest is Lightning's.
@@ -102,9 +129,18 @@ def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, 
 
 
 def _record(
-    config: Train, recipe: str, module: LatentModule, splits: Splits, folder: Path, best_epoch: int
+    config: Train,
+    recipe: str,
+    module: LatentModule,
+    splits: Splits,
+    withheld: Tensor | None,
+    folder: Path,
+    best_epoch: int,
 ) -> Record:
-    """Export the model, embed the split that is evaluated, take its card."""
+    """Export the model, embed the split that is evaluated, take its card.
+
+    `withheld` are all labels of the training images, (n,), where the card is to have both protocols.
+    """
     _export(module, splits.train, folder)
     chosen = config.evaluation
     latent = collect(module.model, Replay(getattr(splits, chosen.split), module.model))
@@ -113,19 +149,11 @@ def _record(
     with atomically(folder / "class_centres.safetensors") as part:
         save_file({"class_centres": centres.float()}, part)
     write_parquet(folder / "latents.parquet", latent, chosen.split)
-    card = take_card(
-        latent,
-        train,
-        split=chosen.split,
-        bootstrap=chosen.bootstrap,
-        probe_limit=chosen.probe_limit,
-        seed=config.seed,
-    )
     return Record(
         recipe=recipe,
         seed=config.seed,
         config=dataclasses.asdict(config),
-        card=card,
+        card=_card(config, latent, train, withheld),
         history=module.history,
         best_epoch=best_epoch,
         seconds=module.seconds,
@@ -135,6 +163,19 @@ def _record(
         hardware=hardware(config.training.accelerator),
         warnings=module.alarms,
     )
+
+
+def _card(config: Train, latent: Latent, train: Latent, withheld: Tensor | None) -> Card:
+    c, seed = config.evaluation, config.seed
+    card = take_card(
+        latent, train, split=c.split, bootstrap=c.bootstrap, probe_limit=c.probe_limit, seed=seed
+    )
+    if withheld is None:
+        return card
+    both = protocol_findings(
+        train.z, withheld, train.y, latent.z, latent.y, split=c.split, limit=c.probe_limit, seed=seed
+    )
+    return replace(card, findings={**card.findings, **both})
 
 
 def _export(module: LatentModule, train: ImageSet, folder: Path) -> None:

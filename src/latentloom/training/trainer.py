@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from latentloom.checks import UserError
 from latentloom.config import Train
 from latentloom.data import ordered
-from latentloom.data.splits import limit
+from latentloom.data.splits import limit, subset
 from latentloom.training.callbacks import Clusters, KeepLatents, RandomState, Watch
 from latentloom.training.folder import BEST, LAST
 from latentloom.training.latents import collect
@@ -41,7 +41,9 @@ def scoring_for(config: Train, train: ImageSet) -> Scoring:
     """The validation scores, with class centres from a fixed, stratified sample of the training images."""
     if config.training.centres_sample < 1:
         raise UserError(f"training.centres_sample must be at least 1, got {config.training.centres_sample}")
-    few = limit(train, min(len(train), max(config.training.centres_sample, len(train.class_names))), seed=0)
+    labelled = train if (train.labels >= 0).all() else subset(train, (train.labels >= 0).nonzero()[:, 0])
+    most = max(config.training.centres_sample, len(train.class_names) + 1)
+    few = limit(labelled, min(len(labelled), most), seed=0)
     return Scoring(
         config.training.monitor, lambda model: collect(model, Replay(few, model)), len(train.class_names)
     )
@@ -70,9 +72,7 @@ def trainer_for(
             RandomState(),
             *_kept_latents(config, folder, splits, model),
             *_clusters(config, splits, model),
-            EarlyStopping(
-                f"val/{scoring.monitor}", mode=mode, patience=c.stop_patience, check_on_train_epoch_end=True
-            ),
+            *_early_stopping(config, mode),
             *_checkpoints(config, folder, mode),
             Watch(folder, watch),
             *([Progress(leave=False)] if progress else []),
@@ -106,15 +106,24 @@ def _kept_latents(config: Train, folder: Path, splits: Splits, model: nn.Module)
     return [KeepLatents(Replay(few, model), folder / "latents", c.keep_latents)]
 
 
+def _early_stopping(config: Train, mode: str) -> list[Callback]:
+    c = config.training
+    if c.select == "last":
+        return []
+    stop = EarlyStopping(
+        f"val/{c.monitor}", mode=mode, patience=c.stop_patience, check_on_train_epoch_end=True
+    )
+    return [stop]
+
+
 def _checkpoints(config: Train, folder: Path, mode: str) -> list[Callback]:
     c = config.training
 
     def kept(name: str, **options: Any) -> ModelCheckpoint:
         return ModelCheckpoint(folder / LAST.parent, name, enable_version_counter=False, **options)
 
-    best = kept(
-        BEST.stem, monitor=f"val/{c.monitor}", mode=mode, save_weights_only=True, save_on_train_epoch_end=True
-    )
+    monitor, mode = (f"val/{c.monitor}", mode) if c.select == "best" else ("epoch", "max")
+    best = kept(BEST.stem, monitor=monitor, mode=mode, save_weights_only=True, save_on_train_epoch_end=True)
     last = kept(LAST.stem, save_on_train_epoch_end=True)
     if not c.checkpoint_steps:
         return [best, last]

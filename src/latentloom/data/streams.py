@@ -1,0 +1,46 @@
+"""Two streams of training batches: all images, and beside them labelled ones, balanced over the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from latentloom.data.batches import Batches, augmented, in_batches
+from latentloom.data.labels import balanced_rows, class_rows
+
+
+class TwoStreams:
+    """The batches of another loader, each with a batch of labelled rows as "labelled".
+
+    An epoch is one of the other loader; labelled rows are taken again and again, see `balanced_rows`. Both
+    streams are functions of its seed and step, so that there is no position but its own.
+
+    Args:
+        batches: of all images.
+        size: labelled rows in a step.
+    """
+
+    def __init__(self, batches: Batches, size: int) -> None:
+        self.batches = batches
+        self.size = size
+        self.by_class = class_rows(batches.image_set.labels)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        every, first = self.batches, self.batches.step
+        steps = range(first, first + len(self) - first % len(self))
+        rows = [balanced_rows(self.by_class, self.size, seed=every.seed, step=step) for step in steps]
+        labelled = in_batches(every.image_set, rows, every.workers)
+        for step, batch, taught in zip(steps, every, labelled, strict=True):
+            taught["x"] = augmented(taught["x"], every.augment, every.seed, step, 1)
+            yield {**batch, "labelled": taught}
+
+    def state_dict(self) -> dict[str, int]:
+        """The position, as `Batches` keeps it."""
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from another loader's position."""
+        self.batches.load_state_dict(state)
