@@ -75,7 +75,7 @@ def test_evaluate_takes_latents_from_anywhere(capsys, tmp_path):
     assert "silhouette" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("of", ["recipes", "terms", "scores", "data", "encoders"])
+@pytest.mark.parametrize("of", ["recipes", "terms", "scores", "data", "encoders", "decoders"])
 def test_lists_come_from_the_registries(capsys, of):
     assert main(["list", of]) == 0
     known = {
@@ -84,6 +84,7 @@ def test_lists_come_from_the_registries(capsys, of):
         "scores": "silhouette",
         "data": "fashion-mnist",
         "encoders": "small_cnn",
+        "decoders": "conv",
     }
     assert known[of] in capsys.readouterr().out
 

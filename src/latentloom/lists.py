@@ -43,6 +43,13 @@ def _list_encoders() -> Iterator[tuple[str, str]]:
         yield name, f"latent {info.latent_dim}; {info.about}"
 
 
+def _list_decoders() -> Iterator[tuple[str, str]]:
+    from latentloom.encoders import DECODERS
+
+    for name, info in sorted(DECODERS.items()):
+        yield name, f"images of at least {info.smallest} pixels; {info.about}"
+
+
 def _list_spaces() -> Iterator[tuple[str, str]]:
     from latentloom.sweep import spaces
 
@@ -55,6 +62,7 @@ LISTS: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {
     "scores": _list_scores,
     "data": _list_data,
     "encoders": _list_encoders,
+    "decoders": _list_decoders,
     "spaces": _list_spaces,
 }
 
