@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.config import Data
 from latentloom.data import arrays, trees
 from latentloom.data.checksums import MD5
@@ -224,8 +224,7 @@ def find_dataset(name: str) -> tuple[Dataset, str]:
     'flowers'
     """
     kind, _, path = name.partition(":")
-    if kind not in DATASETS:
-        raise unknown("data set", kind, DATASETS)
+    check_choice("data set", kind, DATASETS)
     if bool(path) != (kind in WITH_PATH):
         wanted = f"{kind}:PATH" if kind in WITH_PATH else f"{kind}, which takes no path"
         raise UserError(f"data set {name!r} was asked for; write {wanted}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.checks import UserError
-from latentloom.latent.geometry import Metric, squared_distances, unit
+from latentloom.latent.geometry import Metric, nearness
 from latentloom.values import Latent
 
 
@@ -61,9 +61,7 @@ class ClassEmbeddings(nn.Module):
         shared = {"class_embeddings": self.vectors}
         if self.classify is None:
             return Latent({}, shared)
-        if self.classify == "cosine":
-            return Latent({"logits": unit(z) @ unit(self.vectors).mT}, shared)
-        return Latent({"logits": -squared_distances(z, self.vectors)}, shared)
+        return Latent({"logits": nearness(z, self.vectors, self.classify)}, shared)
 
 
 class Centres(nn.Module):

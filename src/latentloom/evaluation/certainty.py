@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
 from latentloom.evaluation._table import labelled_rows
-from latentloom.latent.geometry import Metric, squared_distances, unit
+from latentloom.latent.geometry import Metric, nearness
 
 REACH = 14.0  # temperatures are looked for within exp(+-14), a million, of the spread of the logits
 
@@ -43,9 +43,7 @@ def distance_logits(z: Tensor, reference: Tensor, metric: Metric = "euclidean") 
             f"no row of the reference {tuple(reference.shape)} is finite; give a point for at least one class"
         )
     points, classes = z.detach().double(), reference.detach().double().masked_fill(~present[:, None], 0.0)
-    # The origin of the distances lies among the first points given, here the classes, which are finite.
-    near = unit(points) @ unit(classes).mT if metric == "cosine" else -squared_distances(classes, points).mT
-    return near.masked_fill(~present, -math.inf)
+    return nearness(points, classes, metric).masked_fill(~present, -math.inf)
 
 
 def softmax_confidence(logits: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,18 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
     return squared.clamp_min(0)
 
 
+def nearness(z: Tensor, reference: Tensor, metric: Metric) -> Tensor:
+    """How near the rows of z (n, d) are to points (C, d): -|z - c|^2, or the cosine of z and c, (n, C).
+
+    >>> nearness(torch.tensor([[3., 4.]]), torch.tensor([[0., 0.], [3., 0.]]), "euclidean")
+    tensor([[-25., -16.]])
+    """
+    if metric == "cosine":
+        return unit(z) @ unit(reference).mT
+    # The points come first: the origin goes to their mean, whatever else is in the batch.
+    return -squared_distances(reference, z).mT
+
+
 def root(squared: Tensor) -> Tensor:
     """Square root with gradient 0, not infinite, at 0.
 

@@ -16,7 +16,7 @@ from latentloom.checks import UserError, check_choice
 from latentloom.latent.geometry import masked_logsumexp, root, unit
 from latentloom.losses._table import term
 from latentloom.losses.classification import cross_entropy
-from latentloom.losses.targets import _own_embedding
+from latentloom.losses.targets import own_embedding
 
 
 @term
@@ -180,7 +180,7 @@ def _own_angle(z: Tensor, class_embeddings: Tensor, y: Tensor) -> Tensor:
     Of sum and difference, not of the cosine: arccos has an infinite slope at both ends, and in float32
     sees no angle below 3e-4.
     """
-    a, b = unit(z), unit(_own_embedding(z, class_embeddings, y))
+    a, b = unit(z), unit(own_embedding(z, class_embeddings, y))
     return 2 * torch.atan2(root((a - b).square().sum(1)), root((a + b).square().sum(1)))
 
 

@@ -44,7 +44,7 @@ def euclidean_target(
 
     Paper: Moving Targets (2023), Eq. 1.
     """
-    own = _own_embedding(z, class_embeddings, y)
+    own = own_embedding(z, class_embeddings, y)
     return _reduced((z - own).square().sum(1), y, reduction)
 
 
@@ -68,7 +68,7 @@ def cosine_target(z: Tensor, class_embeddings: Tensor, y: Tensor, *, reduction: 
 
     Paper: Moving Targets (2023), Eq. 2 and 3.
     """
-    own = _own_embedding(z, class_embeddings, y)
+    own = own_embedding(z, class_embeddings, y)
     return _reduced(1 - cosine_similarity(z, own, eps=EPS), y, reduction)
 
 
@@ -110,7 +110,7 @@ def class_proximity(
     Time O(min(n, C) C d), memory O((n + C) d) and a bounded block of pairs.
     Paper: Moving Targets (2023), Eq. 4 and 5.
     """
-    own = _own_embedding(z, class_embeddings, y)
+    own = own_embedding(z, class_embeddings, y)
     check_choice("variant", variant, VARIANTS)
     _check_not_negative("r", r)
     label = y.clamp_min(0).long()
@@ -165,7 +165,7 @@ def push_pull(
 
     Paper: Moving Targets (2023), Eq. 6 and 7. The margin is ours.
     """
-    own = _own_embedding(z, class_embeddings, y)
+    own = own_embedding(z, class_embeddings, y)
     check_choice("variant", variant, VARIANTS)
     _check_not_negative("r", r)
     _check_not_negative("margin", margin)
@@ -200,13 +200,13 @@ def comparison(z: Tensor, class_embeddings: Tensor, y: Tensor, *, reduction: Red
     Time O(n C d), memory O((n + C) d) and a bounded block of pairs.
     Paper: Moving Targets (2023), Eq. 8, there without the 1e-8.
     """
-    own = _own_embedding(z, class_embeddings, y)
+    own = own_embedding(z, class_embeddings, y)
     near = (z - own).square().sum(1)
     each = _over_rivals(z, y.clamp_min(0).long(), class_embeddings, lambda far: near / (near + far + EPS))
     return _reduced(each, y, reduction)
 
 
-def _own_embedding(z: Tensor, class_embeddings: Tensor, y: Tensor) -> Tensor:
+def own_embedding(z: Tensor, class_embeddings: Tensor, y: Tensor) -> Tensor:
     """The embedding of each row's class, (n, d); of class 0 where unlabelled, which `_reduced` leaves out."""
     check_labelled(z, y)
     shape, kind, d = tuple(class_embeddings.shape), class_embeddings.dtype, z.shape[1]
