@@ -78,7 +78,7 @@ def class_proximity(
     class_embeddings: Tensor,
     y: Tensor,
     *,
-    r: float = 1e3,
+    r: float = 1e2,
     variant: Variant = "default",
     reduction: Reduction | None = None,
 ) -> Tensor:
