@@ -13,9 +13,19 @@ from torch import Tensor
 
 from latentloom import config
 from latentloom.checks import UserError
+from latentloom.evaluation import protocol_findings
+from latentloom.objective import Objective
 from latentloom.published import PAPERS, published
 from latentloom.recipes import load_recipe
-from latentloom.reproduce import Reproduction, latent_boost, moving_targets, reproduce, run, trainable
+from latentloom.reproduce import (
+    Reproduction,
+    latent_boost,
+    moving_targets,
+    reproduce,
+    run,
+    trainable,
+    vae_dml,
+)
 from latentloom.reproduce.latent_boost import asked, best_lambda
 from latentloom.reproduce.plan import find_scale, plan, settings_of
 from latentloom.reproduce.run import duration
@@ -28,6 +38,13 @@ DATASETS = ["Fashion-MNIST", "CIFAR-10", "CIFAR-100"]
 SCALES = latent_boost.SCALES
 CELLS = settings_of("moving-targets", "6") + settings_of("moving-targets", "7")
 BY_NAME = {(s.dataset, s.model, s.method): s for s in CELLS}
+PROBES = {  # one number for each, so that none is taken for another
+    f"{protocol}/{probe}_{score}": base + 0.01 * place
+    for protocol, base in (("all-labels", 0.8), ("given-labels", 0.3))
+    for place, (probe, score) in enumerate(
+        (probe, score) for probe in ("knn", "random_forest", "mlp", "linear") for score in ("accuracy", "ami")
+    )
+}
 
 
 def lam(setting: Setting) -> float:
@@ -62,6 +79,8 @@ class Trained:
         scores |= {"nearest_centre_accuracy": 0.6, "nearest_centre_cosine_accuracy": 0.7}
         if cell.config.model.class_embeddings:
             scores |= {"nearest_embedding_accuracy": 0.8, "nearest_embedding_cosine_accuracy": 0.9}
+        if cell.config.evaluation.protocols:
+            scores |= PROBES
         return record(cell, **{name: value + shift for name, value in scores.items()})
 
 
@@ -299,8 +318,8 @@ def test_unknown_scale_and_tables_without_runs_are_refused(tmp_path: Path) -> No
         UserError, match=r"no recipe trains what table 1 of latent-boost shows; .*latent-boost 2, 3"
     ):
         again(tmp_path, "1", "smoke", Trained())
-    with pytest.raises(UserError, match=r"no recipe trains what table 6\.6 of vae-dml"):
-        plan("vae-dml", "6.6", "smoke")
+    with pytest.raises(UserError, match="no recipe trains what table 1 of laresa"):
+        plan("laresa", "1", "smoke")
 
 
 def test_durations_are_rough() -> None:
@@ -458,6 +477,212 @@ def test_the_time_of_each_network_is_measured(tmp_path: Path, quick_steps: dict[
     assert said.index(next(x for x in said if "runs to do" in x)) < said.index(
         next(x for x in said if x.endswith("done"))
     )
+
+
+# recipe -> the printed tables that have it
+THESIS = [(table, s) for table in PAPERS["vae-dml"].tables for s in settings_of("vae-dml", table)]
+
+
+def thesis(table: str, method: str, **options: float) -> Setting:
+    """The one cell of a table on MNIST with these options."""
+    wanted = {"pl%" if name == "pl" else name: value for name, value in options.items()}
+    (found,) = [
+        s
+        for name, s in THESIS
+        if (name, s.dataset, s.method, dict(s.options)) == (table, "MNIST", method, wanted)
+    ]
+    return found
+
+
+def thesis_run(setting: Setting, scale: str = "full") -> config.Train:
+    return vae_dml.asked(setting, vae_dml.SCALES[scale], config.Data(root="there"), seed=3)
+
+
+@pytest.mark.parametrize(
+    ("table", "full", "cpu"), [("6.1", 30, 12), ("6.3", 42, 20), ("6.5", 120, 26), ("6.6", 15, 6)]
+)
+def test_a_scale_runs_so_many_models(table: str, full: int, cpu: int) -> None:
+    for scale, cells in (("full", full), ("cpu", cpu), ("smoke", 4 if table == "6.5" else 2)):
+        settings = plan("vae-dml", table, scale)
+        assert len(settings) == len(set(settings)) == cells
+        assert set(settings) <= set(settings_of("vae-dml", table))
+
+
+def test_every_printed_number_of_the_thesis_belongs_to_a_cell() -> None:
+    assert trainable()["vae-dml"] == list(PAPERS["vae-dml"].tables)
+    for table in PAPERS["vae-dml"].tables:
+        assert all(vae_dml.setting_of(row) for row in published("vae-dml", table))
+
+
+def test_the_best_print_of_each_model_is_run() -> None:
+    cpu = [dict(s.options) for s in plan("vae-dml", "6.1", "cpu") if s.method == "dml-autoencoder"]
+    at_ten = {(o["pl%"], o["alpha"]) for o in cpu if o["d"] == 10}
+    assert at_ten == {(0.01, 0.25), (0.1, 0.5), (10, 0.75), (0.01, 1), (0.1, 1), (10, 1)}
+    joint = [dict(s.options) for s in plan("vae-dml", "6.6", "cpu") if s.method == "metric-vae"]
+    assert {(o["d"], o["gamma"]) for o in joint} == {(2, 10), (2, 0), (10, 5), (10, 0)}
+
+
+def test_other_losses_are_run_with_the_most_labels_and_dimensions() -> None:
+    cpu = [s for s in plan("vae-dml", "6.5", "cpu") if s.dataset == "MNIST"]
+    found = {s.method: dict(s.options) for s in cpu if s.method.endswith(("supcon", "center"))}
+    assert set(found) == {"dml-supcon", "dml-center", "metric-vae-supcon", "metric-vae-center"}
+    assert all((o["pl%"], o["d"]) == (10, 10) and o.get("alpha") != 1 for o in found.values())
+
+
+def test_a_model_asks_for_what_is_printed_for_it() -> None:
+    train = thesis_run(thesis("6.1", "dml-autoencoder", pl=0.1, d=2, alpha=0.25))
+    recipe = load_recipe("dml-autoencoder")
+    assert train.data == config.Data(name="mnist", root="there", labels=60)
+    assert asdict(train.model) == {**asdict(recipe.model), "latent_dim": 2}
+    assert asdict(train.objective) == {**asdict(recipe.objective), "alpha": 0.25}
+    t = train.training
+    assert (t.lr, t.epochs, t.select, train.seed) == (0.001, 50, "last", 3)
+    assert train.evaluation.protocols
+    assert train.evaluation.split == "test"
+
+
+def test_short_runs_have_a_pair_of_mlps() -> None:
+    for scale, pair in (("smoke", "mlp"), ("cpu", "mlp"), ("full", "conv")):
+        model = thesis_run(thesis("6.1", "dml-autoencoder", pl=0.1, d=2, alpha=1), scale).model
+        assert (model.encoder, model.decoder) == (pair, pair)
+        alone = thesis_run(thesis("6.1", "dml-triplet", pl=0.1, d=2), scale).model
+        assert (alone.encoder, alone.decoder) == (pair, None)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "scale", "kept"),
+    [
+        ("MNIST", "full", {0.01: 6, 10: 6000}),
+        ("OrganAMNIST", "full", {0.01: 3, 10: 3456}),
+        ("MNIST", "smoke", {0.01: 3, 10: 100}),
+    ],
+)
+def test_labels_are_numbers_and_never_a_share(dataset: str, scale: str, kept: dict[float, int]) -> None:
+    for setting in settings_of("vae-dml", "6.5"):
+        if setting.dataset == dataset:
+            labels = thesis_run(setting, scale).data.labels
+            assert (labels, type(labels)) == (kept[dict(setting.options)["pl%"]], int)
+
+
+def test_all_labels_are_a_share() -> None:
+    labels = thesis_run(thesis("6.6", "dml-triplet", pl=100, d=5)).data.labels
+    assert (labels, type(labels)) == (1.0, float)  # 1 would be a single one
+
+
+def test_at_alpha_1_and_gamma_0_no_label_is_learned_from() -> None:
+    for _, setting in THESIS:
+        objective = Objective.from_config(thesis_run(setting).objective)
+        learns = any(objective.reads_labels[name] and w > 0 for name, w in objective.weights(0.0).items())
+        options = dict(setting.options)
+        assert learns == (options.get("alpha") != 1 and options.get("gamma") != 0)
+    plain = thesis_run(thesis("6.1", "dml-autoencoder", pl=0.1, d=10, alpha=1))
+    assert asdict(plain.objective) == asdict(load_recipe("autoencoder").objective)
+
+
+def test_gamma_is_the_weight_of_the_loss_with_labels() -> None:
+    recipe = load_recipe("metric-vae").objective
+    ten = thesis_run(thesis("6.6", "metric-vae", pl=100, d=5, gamma=10)).objective
+    two = thesis_run(thesis("6.6", "metric-vae", pl=100, d=5, gamma=2)).objective
+    assert asdict(ten) == asdict(recipe)
+    assert {name: term.weight for name, term in two.terms.items()} == {
+        name: 2 if name == "triplet" else term.weight for name, term in recipe.terms.items()
+    }
+    assert recipe.terms["triplet"].weight == 10  # as it was
+
+
+def test_only_the_vaes_of_table_6_5_alternate() -> None:
+    for table, setting in THESIS:
+        alternating = (
+            table == "6.5" and "alpha" in dict(setting.options) and vae_dml.learns_from_labels(setting)
+        )
+        assert thesis_run(setting).objective.alternate == ("epoch" if alternating else "never")
+
+
+def test_a_folder_holds_one_configuration() -> None:
+    places: dict[tuple[str, str], list[config.Train]] = {}
+    for _, setting in THESIS:
+        train = thesis_run(setting)
+        places.setdefault((train.data.name, setting.label), []).append(train)
+    assert all(train == same[0] for same in places.values() for train in same)
+    assert len(places["mnist", "dml-triplet-10-10"]) == 2  # of 6.1 and 6.5
+
+
+def test_both_protocols_stand_beside_the_print(tmp_path: Path) -> None:
+    done, _ = again(tmp_path, "6.6", "full", Trained(), ("mnist",), "vae-dml")
+    found = {c.published.metric: c for c in done.comparisons}
+    for metric, every, given in (
+        ("knn_accuracy_pct", 80, 30),
+        ("random_forest_accuracy_pct", 82, 32),
+        ("linear_accuracy_pct", 84, 34),
+    ):
+        comparison = found[metric]
+        assert comparison.values == pytest.approx([every + seed for seed in range(4)])
+        assert comparison.given_values == pytest.approx([given + seed for seed in range(4)])
+        assert comparison.given is not None
+        assert comparison.given.mean == pytest.approx(given + 1.5)
+    done, _ = again(tmp_path, "6.1", "smoke", Trained(), ("mnist",), "vae-dml")
+    first = {c.published.metric: (c.values, c.given_values) for c in done.comparisons if c.planned}
+    assert first == {"knn_accuracy": ((0.8,), (0.3,)), "knn_ami": ((0.81,), (0.31,))}
+
+
+def test_the_probes_have_their_names_on_a_card() -> None:
+    z, y = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 4
+    card = Card("test", 40, protocol_findings(z, y, torch.where(y < 2, y, -1), z, y, split="test"))
+    trained = replace(record(Cell("", config.Train(), Path())), card=card)
+    for measure in vae_dml.MEASURES.values():
+        assert measure.given is not None
+        assert measure.given(trained) < measure.read(trained)
+
+
+def test_cells_that_are_not_run_are_printed_all_the_same(tmp_path: Path) -> None:
+    done, _ = again(tmp_path, "6.1", "cpu", Trained(), ("mnist",), "vae-dml")
+    assert len(done.comparisons) == len(published("vae-dml", "6.1"))
+    lines = done.text().splitlines()
+    start = lines.index("MNIST, conv autoencoder")
+    columns = "method pl% d alpha measure all labels given labels printed doubts"
+    assert " ".join(lines[start + 1].split()) == columns
+    rows = [" ".join(line.split()) for line in lines[start + 2 :]]
+    assert "DML-AE 0.1 10 0.5 kNN 0.8100 ± 0.0100 (n 3) 0.3100 ± 0.0100 0.8798" in rows
+    assert "DML-AE 0.1 10 0.25 kNN not run not run 0.8718" in rows
+    assert sum("not run" in line for line in lines) == 2 * (30 - 12)
+
+
+def test_not_run_is_not_failed(tmp_path: Path) -> None:
+    text = again(tmp_path, "6.1", "smoke", Trained(failing="triplet"), ("mnist",), "vae-dml")[0].text()
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "DML (triplet) 0.01 2 – kNN failed failed 0.2618" in rows
+    assert "DML (triplet) 0.01 10 – kNN not run not run 0.2610" in rows
+
+
+@pytest.mark.parametrize("table", PAPERS["vae-dml"].tables)
+def test_text_of_both_protocols_is_a_hundred_columns_wide(
+    tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PROBES, "all-labels/knn_ami", -0.02)  # with its sign
+    monkeypatch.setitem(PROBES, "given-labels/knn_ami", -0.03)
+    done, _ = again(tmp_path, table, "full", Trained(), ("mnist", "organamnist"), "vae-dml")
+    text = done.text()
+    assert max(map(len, text.splitlines())) <= 100
+    for line in ("given labels: ", "all labels: ", "alpha: "):
+        assert text.count(f"\n{line}") == 1
+
+
+@pytest.mark.parametrize("scale", vae_dml.SCALES)
+def test_the_caveat_of_the_thesis(scale: str) -> None:
+    text = vae_dml.caveat(scale, config.Data(batch=64, validation=0.2))
+    assert ("NOT COMPARABLE" in text) == (scale != "full")
+    assert ("MLPs" in text) == (scale != "full")
+    for said in ("batch 64", "20 %", "no validation label", "what its classifiers were fitted on", "joint"):
+        assert said in text
+    assert f"the last epoch of {vae_dml.SCALES[scale].epochs}:" in text
+
+
+@pytest.mark.parametrize("recipe", sorted(set(vae_dml.RECIPES.values())))
+def test_a_step_of_every_model_can_be_timed(recipe: str) -> None:
+    setting = next(s for _, s in THESIS if s.method == recipe)
+    train = replace(thesis_run(setting, "smoke"), data=config.Data(batch=8))
+    images = splits_of(["digits"])(config.Data(), 0).train
+    assert 0 < run.step_seconds(train, images) < 60
 
 
 def write_idx(path: Path, array: Tensor) -> None:

@@ -169,9 +169,11 @@ def _add_runs(commands: Commands) -> None:
     again = _command(
         commands, "reproduce", _reproduce, "our figures beside the published ones", settable=True
     )
-    again.add_argument("paper", metavar="PAPER", help="latent-boost or moving-targets")
+    again.add_argument("paper", metavar="PAPER", help="latent-boost, moving-targets or vae-dml")
     again.add_argument(
-        "table", metavar="TABLE", help="of latent-boost 2 to 5 or A1 to A8; of moving-targets 6 or 7"
+        "table",
+        metavar="TABLE",
+        help="of latent-boost 2 to 5 or A1 to A8; of moving-targets 6 or 7; of vae-dml 6.1 to 6.6",
     )
     again.add_argument("--scale", default="smoke", choices=["smoke", "cpu", "full"], help="(smoke)")
     again.add_argument("--workers", type=int, default=1, help="runs at a time (1)")

@@ -119,6 +119,7 @@ class Model:
     )
     learned_centres: bool = False  # one learned point per class, read by the center loss
     decoder: str | None = None  # a name of `latentloom list decoders`
+    pullback: bool = False  # give the decoder's metric at each point, for triplet with distance: pullback
     prior: Prior = field(default_factory=Prior)
     clusters: int = 1  # per class, for magnet and latent_boost; > 1 runs k-means every epoch
 
@@ -136,6 +137,9 @@ class Training:
     stop_patience: int = 20
     monitor: str = "accuracy"  # a validation score
     select: Literal["best", "last"] = "best"  # last: no label of a validation image has a say in the run
+    # Of the unlabelled training images, the share that learn as of the class of the nearest class centre.
+    pseudo_labels: float | Schedule = 0.0
+    pseudo_from: int = 1  # first epoch in which they do, from 0
     centres_sample: int = 2000  # training images whose class means classify validation images every epoch
     eval_after_first_epoch: bool = (
         False  # batch norm and dropout stay still, as the code of Moving Targets had it

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latentloom.checks import UserError
 from latentloom.evaluation import knn_predictions, linear_predictions
+from latentloom.evaluation.probes import stratified_rows
 from latentloom.evaluation.protocols import (
     Predict,
     ProbeScore,
@@ -20,6 +21,7 @@ from latentloom.evaluation.protocols import (
     forest_predictions,
     mlp_predictions,
     probe_scores,
+    protocol_findings,
 )
 
 NAMES = ["knn", "random_forest", "mlp", "linear"]
@@ -206,3 +208,81 @@ def test_nothing_to_fit_on_or_to_judge_by(given: int, judged: int, counts: str) 
         UserError, match=f"given-labels needs a label to fit on and one to judge by, got {counts}"
     ):
         probe_scores(z, y, torch.full((6,), given), z, torch.full((6,), judged), protocol="given-labels")
+
+
+# Lines of a card
+
+
+def scene() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Latents that overlap, of which every fifth label was given."""
+    (train_z, train_y), (z, y) = clusters(60, 0, spread=3.0), clusters(40, 1, spread=3.0)
+    return train_z, train_y, torch.where(torch.arange(60) % 5 == 0, train_y, -1), z, y
+
+
+def test_findings_are_the_scores_of_both_protocols() -> None:
+    found = protocol_findings(*scene(), split="test", seed=4)
+    lines = [f"{name}_{kind}" for name in NAMES for kind in ("accuracy", "ami")]
+    assert list(found) == [f"{which}/{line}" for which in ("all-labels", "given-labels") for line in lines]
+    for protocol in ("all-labels", "given-labels"):
+        scores = probe_scores(*scene(), protocol=protocol, seed=4)  # type: ignore[arg-type]
+        for name, score in scores.items():
+            assert found[f"{protocol}/{name}_accuracy"].value == score.accuracy
+            assert found[f"{protocol}/{name}_ami"].value == score.ami
+    accuracies = {
+        p: [found[f"{p}/{n}_accuracy"].value for n in NAMES] for p in ("all-labels", "given-labels")
+    }
+    assert accuracies["all-labels"] != accuracies["given-labels"]
+
+
+def test_findings_say_how_they_were_taken() -> None:
+    found = protocol_findings(*scene(), split="validation")
+    accuracy, ami = found["given-labels/mlp_accuracy"], found["all-labels/knn_ami"]
+    assert (
+        accuracy.protocol == "accuracy of mlp on 12 training latents, given-labels; 40 images of validation"
+    )
+    assert ami.protocol == (
+        "adjusted mutual information of knn on 60 training latents, all-labels; 40 images of validation"
+    )
+    for name, finding in found.items():
+        assert finding.better == "higher"
+        assert (finding.low, finding.high) == ((-1.0, 1.0) if name.endswith("_ami") else (0.0, 1.0))
+        assert finding.low <= finding.value <= finding.high
+
+
+def test_given_labels_know_nothing_of_the_others() -> None:
+    train_z, train_y, given, z, y = scene()
+    hidden = given < 0
+    shifted = torch.where(hidden, (train_y + 1) % 3, train_y)
+    one, other = (
+        protocol_findings(train_z, labels, given, z, y, split="test") for labels in (train_y, shifted)
+    )
+    honest = [name for name in one if name.startswith("given-labels/")]
+    assert [one[name] for name in honest] == [other[name] for name in honest]
+    assert one["all-labels/linear_accuracy"] != other["all-labels/linear_accuracy"]
+
+
+def test_findings_of_all_labels_where_all_are_given() -> None:
+    train_z, train_y, _, z, y = scene()
+    found = protocol_findings(train_z, train_y, train_y, z, y, split="test")
+    for name in NAMES:
+        assert found[f"all-labels/{name}_ami"].value == found[f"given-labels/{name}_ami"].value
+
+
+def test_probes_are_fitted_on_no_more_latents_than_the_limit() -> None:
+    train_z, train_y, given, z, y = scene()
+    found = protocol_findings(train_z, train_y, given, z, y, split="test", limit=21, seed=2)
+    rows = stratified_rows(train_y, 21, 2)
+    scores = probe_scores(train_z[rows], train_y[rows], train_y[rows], z, y, seed=2)
+    assert {name: found[f"all-labels/{name}_accuracy"].value for name in NAMES} == {
+        name: score.accuracy for name, score in scores.items()
+    }
+    assert "on 21 training latents, all-labels" in found["all-labels/knn_accuracy"].protocol
+    assert "on 12 training latents, given-labels" in found["given-labels/knn_accuracy"].protocol
+
+
+@pytest.mark.parametrize(("given", "judged", "protocol"), [(-1, 0, "given-labels"), (0, -1, "all-labels")])
+def test_findings_of_nothing_to_fit_on_or_to_judge_by(given: int, judged: int, protocol: str) -> None:
+    z, y = clusters(12, 0)
+    given_y, judged_y = torch.full((12,), given), torch.full((12,), judged)
+    with pytest.raises(UserError, match=f"protocol {protocol} needs a label to fit on and one to judge by"):
+        protocol_findings(z, y, given_y, z, judged_y, split="test")

@@ -41,6 +41,7 @@ SETTINGS: dict[str, Setting] = {
     "triplet": Setting("triplet"),
     "triplet nonzero": Setting("triplet", {"margin": 0.5, "over": "nonzero"}),
     "triplet pml": Setting("triplet", {"variant": "pml"}),
+    "triplet pullback": Setting("triplet", {"distance": "pullback"}, ("pullback",)),
     "n_pair": Setting("n_pair"),
     "n_pair pml": Setting("n_pair", {"variant": "pml"}),
     "supcon": Setting("supcon"),
@@ -95,6 +96,10 @@ class Inputs:
     @property
     def class_embeddings(self) -> Tensor:
         return self.centres  # one learned point per class, as they are
+
+    @property
+    def pullback(self) -> Tensor:
+        return 2 * torch.eye(DIMS).to(self.z).expand(len(self.y), -1, -1)  # no rotation changes it
 
     @property
     def mean(self) -> Tensor:

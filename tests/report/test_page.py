@@ -5,9 +5,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from latentloom.report.generative import Generated
 from latentloom.report.geometry import CLASSIFIERS
 from latentloom.report.maps import MapData
-from latentloom.report.page import write_page
+from latentloom.report.page import CAPTIONS, write_page
+from latentloom.training.pictures import Pictures
 
 NASTY = '<b>x</b></script><script>alert("x")</script>'
 
@@ -143,3 +145,39 @@ def test_a_page_of_class_centres_without_lengths_has_no_clusters(make_record, tm
     shown = texts(read(tmp_path / "judged.html"))
     assert "Classifiers" in shown
     assert "Clusters" not in shown
+
+
+def some_pictures(images=10, components=3):
+    pixels = [np.zeros((n, 1, 8, 8), np.uint8) for n in (images, images, images, images)]
+    return Pictures(*pixels, *np.zeros((2, components, 2)))
+
+
+GENERATIVE = ["What the decoder makes of it", "Prior components", "Parts of the loss"]
+
+
+def test_decoders_priors_and_parts_are_shown_where_runs_have_them(page, make_record, tmp_path):
+    columns = {"train/reconstruction": (3.0, 2.0, 1.0), "train/kl": (0.5, 0.4, 0.3)}
+    runs = {recipe: [make_record(recipe, **columns)] for recipe in ("baseline", "vae", NASTY)}
+    plane = MapData(np.zeros((4, 2)), np.arange(4) % 2, ("cat", NASTY), seed=0)
+    generated = {"vae": Generated(some_pictures(), None), NASTY: Generated(some_pictures(), plane)}
+    write_page(tmp_path / "decoded.html", runs, {}, "Decoded", generated)
+    shown = read(tmp_path / "decoded.html")
+    assert [text for text in texts(shown) if text in GENERATIVE] == GENERATIVE
+    assert not set(GENERATIVE) & set(texts(page))
+    assert shown.tags.count("img") == len(shown.loads) == 2 * len(CAPTIONS)
+    assert all(address.startswith("data:image/png;base64,") for address in shown.loads)
+    assert len(figures_of(shown)) == 1 + 1 + 2  # accuracy; a plane; parts
+    assert "b" not in shown.tags
+
+
+def test_a_prior_without_a_decoder_has_a_plane_and_an_autoencoder_has_none(make_record, tmp_path):
+    runs = {recipe: [make_record(recipe)] for recipe in ("prior", "autoencoder")}
+    plane = MapData(np.zeros((4, 2)), np.arange(4) % 2, ("cat", "dog"), seed=0)
+    for recipe, pictures in (
+        ("prior", some_pictures(images=0)),
+        ("autoencoder", some_pictures(components=0)),
+    ):
+        generated = {recipe: Generated(pictures, plane)}
+        write_page(tmp_path / "one.html", {recipe: runs[recipe]}, {}, "One", generated)
+        shown = [text for text in texts(read(tmp_path / "one.html")) if text in GENERATIVE]
+        assert shown == [GENERATIVE[recipe == "prior"]]

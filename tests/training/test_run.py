@@ -18,6 +18,7 @@ from latentloom.encoders import ENCODERS
 from latentloom.encoders.networks import EncoderInfo
 from latentloom.recipes import load_recipe
 from latentloom.records import load_record
+from latentloom.training.latents import clusters_within_classes
 from latentloom.training.model import model_for
 from latentloom.training.run import run
 from latentloom.values import ImageSet
@@ -228,7 +229,21 @@ def test_killed_and_resumed_is_bitwise_the_same(step, more, tmp_path):
     ours, theirs = (load_file(tmp_path / f / "model.safetensors") for f in ("whole", "killed"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert without_times(whole.history) == without_times(resumed.history)
+    assert 0 < resumed.seconds < 300  # not the age of the machine
     assert whole.card.value("accuracy") == resumed.card.value("accuracy")
+
+
+def test_clusters_are_found_anew_before_every_epoch(tmp_path, monkeypatch):
+    seeds = []
+
+    def found(z, y, clusters, seed):
+        seeds.append(seed)
+        return clusters_within_classes(z, y, clusters, seed)
+
+    monkeypatch.setattr("latentloom.training.callbacks.clusters_within_classes", found)
+    config = quick("latent-boost", ("model.clusters", "2"), ("training.epochs", "3"), ("seed", "5"))
+    run(config, tmp_path, recipe="x", progress=False)
+    assert seeds == [5, 6, 7]
 
 
 def test_folder_in_use(tmp_path):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+from torch import Tensor
 
 from latentloom.data.batches import Batches, augmented, in_batches
 from latentloom.data.labels import balanced_rows, class_rows
@@ -23,7 +26,16 @@ class TwoStreams:
     def __init__(self, batches: Batches, size: int) -> None:
         self.batches = batches
         self.size = size
-        self.by_class = class_rows(batches.image_set.labels)
+        self.relabel(batches.image_set.labels)
+
+    def relabel(self, y: Tensor) -> None:
+        """Take the labelled rows by these labels, (n,), -1 for none, from the next epoch on.
+
+        What the other loader gives stays as it is.
+        """
+        given = self.batches.image_set
+        self.taught = replace(given, labels=y.to(given.labels))
+        self.by_class = class_rows(y)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -32,7 +44,7 @@ class TwoStreams:
         every, first = self.batches, self.batches.step
         steps = range(first, first + len(self) - first % len(self))
         rows = [balanced_rows(self.by_class, self.size, seed=every.seed, step=step) for step in steps]
-        labelled = in_batches(every.image_set, rows, every.workers)
+        labelled = in_batches(self.taught, rows, every.workers)
         for step, batch, taught in zip(steps, every, labelled, strict=True):
             taught["x"] = augmented(taught["x"], every.augment, every.seed, step, 1)
             yield {**batch, "labelled": taught}

@@ -13,6 +13,7 @@ from latentloom.encoders.gaussian import Gaussian
 from latentloom.encoders.heads import Centres, ClassEmbeddings, Linear, joined
 from latentloom.encoders.normalise import Standardise, unit_range
 from latentloom.latent.priors import Prior
+from latentloom.latent.pullback import pullback_metric
 from latentloom.values import Latent
 
 Classifier = Literal["linear", "euclidean", "cosine", "none"]
@@ -26,6 +27,7 @@ class Model(nn.Module):
         heads: modules (n, d) -> `Latent`.
         gaussian: makes of what the encoder ends in a Gaussian for each image, from which z is drawn.
         decoder: (n, d) -> images (n, c, h, w).
+        pullback: also give, in training, the metric of the decoder at z: samples["pullback"], (n, d, d).
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Model(nn.Module):
         heads: Mapping[str, nn.Module],
         gaussian: Gaussian | None = None,
         decoder: nn.Module | None = None,
+        pullback: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
         self.gaussian = gaussian
         self.decoder = decoder
+        self.pullback = pullback
         self.prior: Prior | None = None  # a module; one of pseudo-inputs is made with `posterior`
 
     def forward(
@@ -60,6 +64,8 @@ class Model(nn.Module):
         parts = [latent, *(head(latent.z) for head in self.heads.values())]
         if self.training if generate is None else generate:
             parts += self._generated(x, latent.z)
+        if self.training and self.pullback:
+            parts.append(Latent({"pullback": pullback_metric(self.decode, latent.z)}))
         return joined(parts)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,6 +99,7 @@ def build_model(
     learned_centres: bool = False,
     gaussian: Gaussian | None = None,
     decoder: nn.Module | None = None,
+    pullback: bool = False,
 ) -> Model:
     """An encoder, fed with images as they are, with its heads.
 
@@ -104,7 +111,7 @@ def build_model(
         classifier: a linear head, the nearest class embedding, or none.
         class_embeddings: add a learned vector per class; a tensor (C, d) is what they start at.
         learned_centres: add one learned point per class.
-        gaussian, decoder: as `Model` takes them.
+        gaussian, decoder, pullback: as `Model` takes them.
     """
     if classifier in ("euclidean", "cosine") and class_embeddings is False:
         raise UserError(
@@ -122,4 +129,4 @@ def build_model(
         heads["centres"] = Centres(latent_dim, classes)
     # Channels last makes the convolutions of the small CNN nearly twice as fast on one core.
     whole = nn.Sequential(standardise, encoder).to(memory_format=torch.channels_last)
-    return Model(whole, heads, gaussian, decoder)
+    return Model(whole, heads, gaussian, decoder, pullback)

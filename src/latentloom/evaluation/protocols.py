@@ -101,9 +101,10 @@ def protocol_findings(
         seed: of the choice, the random forest and the MLP.
     """
     found = {}
-    for protocol, fit_y in (("all-labels", train_y), ("given-labels", given_y)):
+    both: tuple[tuple[Protocol, Tensor], ...] = (("all-labels", train_y), ("given-labels", given_y))
+    for protocol, fit_y in both:
         rows = stratified_rows(fit_y, limit, seed)
-        scores = probe_scores(train_z[rows], fit_y[rows], fit_y[rows], z, y, seed=seed)
+        scores = probe_scores(train_z[rows], fit_y[rows], fit_y[rows], z, y, protocol=protocol, seed=seed)
         for probe, score in scores.items():
             on = f"{probe} on {score.rows:,} training latents, {protocol}; {len(y):,} images of {split}"
             found[f"{protocol}/{probe}_accuracy"] = Finding(

@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from latentloom.checks import UserError, check_choice, check_labelled
 from latentloom.latent.geometry import masked_logsumexp, masked_mean, root, squared_distances, unit
 from latentloom.latent.pairs import negative_pairs, positive_pairs, same_class
+from latentloom.latent.pullback import pullback_distances
 from latentloom.losses._table import term
 
 Variant = Literal["paper", "pml"]
@@ -57,10 +58,12 @@ def contrastive(
 def triplet(
     z: Tensor,
     y: Tensor,
+    pullback: Tensor | None = None,
     *,
     margin: float = 0.05,
     variant: Variant = "paper",
     over: Literal["all", "nonzero"] | None = None,
+    distance: Literal["euclidean", "pullback"] = "euclidean",
 ) -> Tensor:
     """Keep each point nearer to its own class than to any other, by a margin; all triplets, exactly.
 
@@ -69,14 +72,17 @@ def triplet(
         max(0, |z[i] - z[j]| - |z[i] - z[k]| + margin)
 
     in O(n^2 log n) time and O(n^2) memory: the sum is linear in the distances, and how often each of
-    them counts is found by sorting.
+    them counts is found by sorting. With distance pullback, |a - b| is `pullback_distances`: how far the
+    decoded images lie apart, to first order.
 
     Args:
         z: points, (n, d), floating.
         y: classes, (n,), integer; -1 is unlabelled.
-        margin: in units of z (paper) or of the unit sphere (pml).
+        pullback: metric of the decoder at each point, (n, d, d), which distance pullback is taken by.
+        margin: in units of z (paper), of the unit sphere (pml), or of the decoder's output (pullback).
         variant: paper takes z as it is; pml scales it to length 1, as pytorch-metric-learning does.
         over: mean over all triplets (default of paper) or over those that are not 0 (default of pml).
+        distance: as above; pullback is of points as they are (variant paper).
 
     Returns:
         A scalar >= 0; 0 without a triplet.
@@ -89,14 +95,29 @@ def triplet(
     check_choice("choice of triplets", over, ("all", "nonzero"))
     if len(z) == 0:
         return z.sum()
-    points = unit(z) if variant == "pml" else z
-    distance = root(squared_distances(points, points))
+    apart = _distances(z, pullback, variant, distance)
     positive, negative = positive_pairs(y), negative_pairs(y)
-    times = _times_counted(distance.detach(), positive, negative, margin)
+    times = _times_counted(apart.detach(), positive, negative, margin)
     violated = times.clamp_min(0).sum()
-    total = (times * distance).sum() + margin * violated
+    total = (times * apart).sum() + margin * violated
     every = (positive.sum(1, dtype=z.dtype) * negative.sum(1)).sum()
     return total / (every if over == "all" else violated).clamp_min(1)
+
+
+def _distances(z: Tensor, pullback: Tensor | None, variant: Variant, distance: str) -> Tensor:
+    """Distances between all points, (n, n)."""
+    check_choice("distance", distance, ("euclidean", "pullback"))
+    if distance == "euclidean":
+        points = unit(z) if variant == "pml" else z
+        return root(squared_distances(points, points))
+    if variant == "pml":
+        raise UserError("a pull-back distance is of points as they are, got variant 'pml'; take 'paper'")
+    if pullback is None:
+        raise UserError(
+            "a pull-back distance wants the decoder's metric at each point, and the latent has none; "
+            "set --model.pullback true"
+        )
+    return pullback_distances(z, pullback)
 
 
 @torch.no_grad()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from latentloom.checks import UserError
 from latentloom.files import file_name, write_text
 from latentloom.recipes import load_recipe
-from latentloom.report.maps import MapData, read_latents, two_dimensional
+from latentloom.report.generative import Generated
+from latentloom.report.maps import Floats, MapData, read_latents, two_dimensional
 from latentloom.report.page import write_page
 from latentloom.report.rows import summary
 from latentloom.report.tables import as_json, as_markdown, as_text
 from latentloom.training.compare import Cell, run_cells
+from latentloom.training.pictures import read_pictures
 from latentloom.values import Record
 
 Asked = tuple[str, str, Sequence[tuple[str, str]]]  # label, recipe, fields of its own
@@ -56,7 +58,8 @@ def compare(
     write_text(folder / "table.md", as_markdown(rows) + "\n")
     write_text(folder / "table.json", as_json(rows) + "\n")
     page = folder / "report.html"
-    write_page(page, runs, maps_of(runs, folder), f"{' · '.join(labels)} on {cells[0].config.data.name}")
+    title = f"{' · '.join(labels)} on {cells[0].config.data.name}"
+    write_page(page, runs, maps_of(runs, folder), title, generated_of(runs, folder))
     headline = [replace(row, cells={k: row.cells[k] for k in HEADLINE if k in row.cells}) for row in rows]
     return as_text(headline), page
 
@@ -78,12 +81,29 @@ def cells_of(
 
 def maps_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, MapData]:
     """A map of the first run of each recipe, at most 2,000 images of the split that was evaluated."""
-    maps = {}
+    return {
+        label: _map(records[0], _place(records[0], folder, label), two_dimensional)
+        for label, records in runs.items()
+    }
+
+
+def generated_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, Generated]:
+    """What decoder and prior of the first run of each recipe give, where it left pictures."""
+    found = {}
     for label, records in runs.items():
-        first = records[0]
-        place = folder / file_name(label) / f"seed-{first.seed}"
-        z, y = read_latents(place / "latents.parquet", first.card.split)
-        about = json.loads((place / "model.json").read_text(encoding="utf-8"))
-        xy = two_dimensional(z[:MAPPED], seed=0)
-        maps[label] = MapData(xy, y[:MAPPED], tuple(about["class_names"]), first.seed)
-    return maps
+        place = _place(records[0], folder, label)
+        pictures = read_pictures(place)
+        if pictures is not None:
+            is_plane = pictures.means.shape[1] == 2
+            found[label] = Generated(pictures, _map(records[0], place, lambda z: z) if is_plane else None)
+    return found
+
+
+def _map(record: Record, place: Path, in_plane: Callable[[Floats], Floats]) -> MapData:
+    z, y = read_latents(place / "latents.parquet", record.card.split)
+    about = json.loads((place / "model.json").read_text(encoding="utf-8"))
+    return MapData(in_plane(z[:MAPPED]), y[:MAPPED], tuple(about["class_names"]), record.seed)
+
+
+def _place(record: Record, folder: Path, label: str) -> Path:
+    return folder / file_name(label) / f"seed-{record.seed}"

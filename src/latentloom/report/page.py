@@ -11,7 +11,8 @@ import plotly.offline
 from markupsafe import Markup
 
 from latentloom.files import write_text
-from latentloom.report import figures, geometry
+from latentloom.report import figures, generative, geometry
+from latentloom.report.generative import Generated
 from latentloom.report.maps import MapData
 from latentloom.report.protocol import doubts, protocol
 from latentloom.report.rows import Runs, summary
@@ -22,10 +23,21 @@ CURVES = {
     "val/silhouette": "Validation silhouette",
     "train/total": "Training loss, each recipe its own",
 }
+CAPTIONS = {
+    "reconstructions": "Images above their reconstructions",
+    "walk": "A walk from the first image to the last",
+    "samples": "Samples from the prior",
+}
 COSINE = "Cosine to the own class centre, median"
 
 
-def write_page(path: Path, records_by_recipe: Runs, maps: Mapping[str, MapData], title: str) -> None:
+def write_page(
+    path: Path,
+    records_by_recipe: Runs,
+    maps: Mapping[str, MapData],
+    title: str,
+    generated: Mapping[str, Generated] | None = None,
+) -> None:
     """Write tables, curves, schedules, maps and protocol of a comparison as one file that works offline.
 
     Args:
@@ -33,6 +45,7 @@ def write_page(path: Path, records_by_recipe: Runs, maps: Mapping[str, MapData],
         records_by_recipe: recipe -> its runs; the first recipe is what others are compared with.
         maps: recipe -> its map; recipes without one are left out of the maps.
         title: heading of the page; any text.
+        generated: recipe -> what its decoder and its prior give, of those that have either.
     """
     scores = {
         name: None for records in records_by_recipe.values() for r in records for name in r.card.findings
@@ -49,6 +62,9 @@ def write_page(path: Path, records_by_recipe: Runs, maps: Mapping[str, MapData],
         curves=_curves(records_by_recipe),
         **_classifiers(records_by_recipe),
         **_clusters(records_by_recipe),
+        **_generated(generated or {}),
+        captions=CAPTIONS,
+        loss_parts=_all_json(generative.loss_parts(records_by_recipe)),
         schedules={
             key: _json(figures.curves(records_by_recipe, key)) for key in figures.scheduled(records_by_recipe)
         },
@@ -82,6 +98,17 @@ def _clusters(runs: Runs) -> dict[str, object]:
         "lengths": _all_json(geometry.length_curves(runs) | cosines),
         "size_against_distance": _json(path) if path.data else None,
     }
+
+
+def _generated(found: Mapping[str, Generated]) -> dict[str, object]:
+    """For the sections of the decoders and the priors: images per recipe, and latent planes."""
+    planes = {
+        name: generative.prior_plane(one.latents, one.pictures.means, one.pictures.logvars)
+        for name, one in found.items()
+        if one.latents is not None and len(one.pictures.means)
+    }
+    sheets = {name: generative.sheets(one.pictures) for name, one in found.items()}
+    return {"sheets": {name: drawn for name, drawn in sheets.items() if drawn}, "planes": _all_json(planes)}
 
 
 def _all_json(drawn: Mapping[str, go.Figure]) -> dict[str, Markup]:

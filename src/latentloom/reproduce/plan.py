@@ -6,10 +6,14 @@ from collections.abc import Mapping
 
 from latentloom.checks import UserError, check_choice
 from latentloom.published import PAPERS, Published, published
-from latentloom.reproduce import latent_boost, moving_targets
+from latentloom.reproduce import latent_boost, moving_targets, vae_dml
 from latentloom.reproduce.study import Scale, Setting, Study
 
-STUDIES: Mapping[str, Study] = {"latent-boost": latent_boost, "moving-targets": moving_targets}
+STUDIES: Mapping[str, Study] = {
+    "latent-boost": latent_boost,
+    "moving-targets": moving_targets,
+    "vae-dml": vae_dml,
+}
 
 
 def settings_of(paper: str, table: str) -> list[Setting]:

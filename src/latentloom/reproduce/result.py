@@ -26,6 +26,9 @@ class Comparison:
     decimals: int
     ours: Spread | None  # over seeds; None where nothing was run
     values: tuple[float, ...]  # one per seed; none for a change, which is one of means
+    planned: bool = True  # whether the scale runs its cell
+    given: Spread | None = None  # ours, of probes that have the given labels alone
+    given_values: tuple[float, ...] | None = None  # None where the measure knows no such probe
 
 
 @dataclass(frozen=True)
@@ -69,28 +72,45 @@ def _text(done: Reproduction) -> str:
 def _tables(done: Reproduction, doubts: Mapping[str, int]) -> Iterator[str]:
     """One per data set and network; with the reason, where it could not be read."""
     options = list(dict.fromkeys(name for c in done.comparisons for name, _ in c.setting.options))
-    header = ("method", *options, "measure", "ours", "printed", "doubts")
+    both = any(c.given_values is not None for c in done.comparisons)
+    ours = ("all labels", "given labels") if both else ("ours",)
+    header = ("method", *options, "measure", *ours, "printed", "doubts")
     for dataset, model in dict.fromkeys((c.setting.dataset, c.setting.model) for c in done.comparisons):
         mine = [c for c in done.comparisons if (c.setting.dataset, c.setting.model) == (dataset, model)]
         absent = [_wrapped(f"no data here: {done.absent[dataset]}")] if dataset in done.absent else []
-        nothing = "no data here" if absent else "failed" if done.failed else "–"
-        lines = [header, *(_line(c, options, nothing, doubts) for c in mine)]
+        lines = [header, *(_line(c, options, _ours(c, both, _nothing(c, done)), doubts) for c in mine)]
         yield "\n".join([f"{dataset}, {model}", *absent, *_aligned(lines)])
 
 
 def _line(
-    comparison: Comparison, options: Sequence[str], nothing: str, doubts: Mapping[str, int]
+    comparison: Comparison, options: Sequence[str], ours: Sequence[str], doubts: Mapping[str, int]
 ) -> tuple[str, ...]:
-    row, ours, digits = comparison.published, comparison.ours, comparison.decimals
+    row, digits = comparison.published, comparison.decimals
     values = dict(comparison.setting.options)
     return (
         comparison.method,
         *(f"{values[name]:g}" if name in values else "–" for name in options),
         comparison.measure,
-        nothing if ours is None else f"{ours.text(digits)} (n {ours.n})",
+        *ours,
         _printed(row, digits),
         " ".join(f"[{doubts[doubt]}]" for doubt in _doubts(row)),
     )
+
+
+def _ours(comparison: Comparison, both: bool, nothing: str) -> tuple[str, ...]:
+    """Ours; where there are probes of two kinds, of both."""
+    ours, given, digits = comparison.ours, comparison.given, comparison.decimals
+    text = nothing if ours is None else f"{ours.text(digits)} (n {ours.n})"
+    return (text, nothing if given is None else given.text(digits)) if both else (text,)
+
+
+def _nothing(comparison: Comparison, done: Reproduction) -> str:
+    """Why a number of ours is not there."""
+    if comparison.setting.dataset in done.absent:
+        return "no data here"
+    if not comparison.planned:
+        return "not run"
+    return "failed" if done.failed else "–"
 
 
 def _printed(row: Published, digits: int) -> str:
@@ -117,4 +137,4 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _wrapped(text: str) -> str:
-    return fill(text, WIDTH, subsequent_indent="    ")
+    return "\n".join(fill(line, WIDTH, subsequent_indent="    ") for line in text.splitlines())

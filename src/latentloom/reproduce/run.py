@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from latentloom import config
 from latentloom.checks import UserError
@@ -43,19 +42,20 @@ def reproduce(
     Args:
         paper, table: as in `latentloom.published`.
         scale: smoke, cpu or full; anything but full is not comparable with the print.
-        data: where the data are and how they are fed; its name and limits are set by table and scale.
+        data: where the data are and how they are fed; name, limits and labels are set by table and scale.
         workers: runs at a time.
         say: told what will run, for about how long, and what is missing.
         load, run: read a data set; train cells.
     """
     settings = plan(paper, table, scale)
     study, chosen = STUDIES[paper], find_scale(paper, scale)
+    shown = settings_of(paper, table) if chosen.show_all else settings
     title, work = f"{paper}, table {table}: {PAPERS[paper].tables[table]}", _work(scale, paper, table)
     say(f"{title}\n{work}")
     cells = {s: _cells(study, s, chosen, folder / paper / scale, data) for s in settings}
     absent = _prepare(cells, say, load)
     records, failed = _train({s: cells[s] for s in settings if s.dataset not in absent}, workers, say, run)
-    comparisons = tuple(_compared(study, published(paper, table), settings, records))
+    comparisons = tuple(_compared(study, published(paper, table), shown, settings, records))
     notes = dict.fromkeys(study.measure_of(c.published).note for c in comparisons)
     return Reproduction(
         paper=paper,
@@ -120,10 +120,15 @@ def estimate(cells: Sequence[Cell], train: ImageSet) -> str:
     left = [cell for cell in cells if not (cell.folder / RECORD).exists()]
     if not left:
         return f"all {len(cells)} runs are done"
-    by_encoder = {cell.config.model.encoder: cell.config for cell in left}
-    step = {name: step_seconds(asked, train) for name, asked in by_encoder.items()}
-    seconds = sum(_steps(cell.config, train) * step[cell.config.model.encoder] for cell in left)
+    by_parts = {_parts(cell.config): cell.config for cell in left}
+    step = {parts: step_seconds(asked, train) for parts, asked in by_parts.items()}
+    seconds = sum(_steps(cell.config, train) * step[_parts(cell.config)] for cell in left)
     return f"{len(left)} of {len(cells)} runs to do, about {duration(seconds)} of training"
+
+
+def _parts(asked: config.Train) -> tuple[str | None, ...]:
+    """What of a model the time of a step depends on most."""
+    return asked.model.encoder, asked.model.decoder, asked.model.prior.kind
 
 
 def _steps(asked: config.Train, train: ImageSet) -> float:
@@ -131,16 +136,16 @@ def _steps(asked: config.Train, train: ImageSet) -> float:
 
 
 def step_seconds(train: config.Train, images: ImageSet) -> float:
-    """Seconds of one training step of the encoder with cross-entropy: the second of two."""
+    """Seconds of one training step of the model, its losses left out: the second of two."""
     from latentloom.training.model import model_for
 
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     model = model_for(train, images).to(device)
     x = torch.randint(256, (train.data.batch, *image_shape(images.images)), dtype=torch.uint8, device=device)
-    y = torch.arange(len(x), device=device) % len(images.class_names)
+    rows = torch.arange(len(x), device=device)
     for _ in range(2):
         start = time.perf_counter()
-        loss = cross_entropy(model(x).logits, y)
+        loss = torch.stack([part.mean() for part in model(x, rows).samples.values()]).sum()
         torch.autograd.backward(loss)
         loss.item()  # waits for the device
     return time.perf_counter() - start
@@ -162,14 +167,15 @@ def duration(seconds: float) -> str:
 def _compared(
     study: Study,
     rows: Sequence[Published],
-    settings: Sequence[Setting],
+    shown: Sequence[Setting],
+    planned: Sequence[Setting],
     records: Mapping[Setting, Sequence[Record]],
 ) -> Iterator[Comparison]:
-    """The printed numbers of the settings, and changes between them, each with ours."""
+    """The printed numbers of the settings shown, and changes between them, each with ours."""
     runs = {
-        row: _beside(study, row, s, records.get(s, ()))
+        row: _beside(study, row, s, s in planned, records.get(s, ()))
         for row in rows
-        if (s := study.setting_of(row)) in settings and s
+        if (s := study.setting_of(row)) in shown and s
     }
     by_name = {(row.dataset, row.method, row.metric): comparison for row, comparison in runs.items()}
     for row in rows:
@@ -182,9 +188,12 @@ def _compared(
                 yield _changed(study, row, base, changed)
 
 
-def _beside(study: Study, row: Published, setting: Setting, records: Sequence[Record]) -> Comparison:
+def _beside(
+    study: Study, row: Published, setting: Setting, planned: bool, records: Sequence[Record]
+) -> Comparison:
     measure = study.measure_of(row)
     values = tuple(float(measure.read(record)) for record in records)
+    given = None if measure.given is None else tuple(float(measure.given(record)) for record in records)
     return Comparison(
         published=row,
         setting=setting,
@@ -193,6 +202,9 @@ def _beside(study: Study, row: Published, setting: Setting, records: Sequence[Re
         decimals=measure.decimals,
         ours=spread(values) if values else None,
         values=values,
+        planned=planned,
+        given=spread(given) if given else None,
+        given_values=given,
     )
 
 

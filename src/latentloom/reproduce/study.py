@@ -22,6 +22,7 @@ class Scale:
     epochs: int
     seeds: int
     cells: Literal["ends", "some", "all"]  # per data set: first and last; as the study chooses; all
+    show_all: bool = False  # print the cells that are not run too
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Measure:
     decimals: int
     read: Callable[[Record], float]
     note: str = ""
+    given: Callable[[Record], float] | None = None  # the same, of probes that have the given labels alone
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What watches a run: its random state, its clusters, its files, its kept latents."""
+"""What watches a run: its random state, its clusters, its pseudo-labels, its files, its kept latents."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 
+from latentloom.checks import UserError
+from latentloom.config import Schedule
 from latentloom.data import Batches, TwoStreams
 from latentloom.evaluation import class_means
 from latentloom.files import atomically, write_text
+from latentloom.latent.pseudo import pseudo_labels
+from latentloom.objective import at
 from latentloom.training.latents import clusters_within_classes, collect
 from latentloom.training.module import LatentModule
 
@@ -74,15 +78,90 @@ class Clusters(Callback):
         self.batches = batches
         self.clusters = clusters
         self.seed = seed
+        self.epoch = -1  # that the clusters are of
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epoch = state_dict["epoch"]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LatentModule)
-        if trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0 and pl_module.cluster is not None:
+        if self.epoch == trainer.current_epoch:
             return  # resumed in mid-epoch: the clusters of this epoch came with the checkpoint
+        self.epoch = trainer.current_epoch
         latent = collect(pl_module.model, self.batches)
         pl_module.cluster = clusters_within_classes(
             latent.z, latent.y, self.clusters, self.seed + trainer.current_epoch
         )
+
+
+class PseudoLabels(Callback):
+    """Labels for the most confident unlabelled training images, anew before every epoch.
+
+    Only the batches of labelled images carry them. The class centres that they come from are of given
+    labels alone. How many there are is a column of the history, and logged.
+
+    Args:
+        batches: all training images with the given labels, in row order.
+        share: of the unlabelled images, over the progress of the run.
+        start: first epoch that has any.
+    """
+
+    def __init__(self, batches: Images, share: float | Schedule, start: int) -> None:
+        self.batches = batches
+        self.share = share
+        self.start = start
+        for progress in (0.0, 1.0):  # a schedule never turns, so that its ends bound it
+            if not 0 <= (value := self._share_at(progress)) <= 1:
+                raise UserError(
+                    f"training.pseudo_labels is a share in [0, 1], got {value} at progress {progress}"
+                )
+        self.epoch = -1  # that the labels are of
+        self.labels: Tensor | None = None  # (n,), given ones among them
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "labels": self.labels, "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.epoch, self.labels = state_dict["epoch"], state_dict["labels"]
+        self.count = state_dict["count"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.labels is not None:  # resumed, perhaps in mid-epoch, which Lightning does not start again
+            _labelled_stream(trainer).relabel(self.labels)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, LatentModule)
+        stream = _labelled_stream(trainer)
+        if trainer.current_epoch < self.start or self.epoch == trainer.current_epoch:
+            return
+        latent = collect(pl_module.model, self.batches)
+        found = pseudo_labels(latent.z, latent.y, self._share_at(pl_module.progress))
+        self.epoch, self.count = trainer.current_epoch, int((found >= 0).sum())
+        self.labels = torch.where(latent.y >= 0, latent.y, found)
+        stream.relabel(self.labels)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, LatentModule)
+        pl_module.history[-1]["pseudo_labels"] = self.count
+        pl_module.log("pseudo_labels", float(self.count))
+
+    def _share_at(self, progress: float) -> float:
+        share: Any = at(self.share, progress)
+        return float(share)
+
+
+def _labelled_stream(trainer: Trainer) -> TwoStreams:
+    stream = trainer.train_dataloader
+    if not isinstance(stream, TwoStreams):
+        raise UserError(
+            "pseudo-labels want unlabelled images and a term that reads labels; set --data.labels, or "
+            "--training.pseudo_labels 0"
+        )
+    return stream
 
 
 class Watch(Callback):

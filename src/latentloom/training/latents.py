@@ -68,7 +68,7 @@ def read_latents(path: Path) -> Tensor:
 
     table = pandas.read_parquet(path)
     points = [name for name in table.columns if name.startswith("z_")]
-    return torch.from_numpy(table[points].to_numpy(np.float32))
+    return torch.tensor(table[points].to_numpy(np.float32))
 
 
 def clusters_within_classes(z: Tensor, y: Tensor, clusters: int, seed: int) -> Tensor:

@@ -51,6 +51,7 @@ def model_for(config: Train, train: ImageSet) -> Model:
         learned_centres=c.learned_centres,
         gaussian=Gaussian(ENCODERS[name].latent_dim, latent_dim, config.seed) if drawn else None,
         decoder=None if c.decoder is None else build_decoder(c.decoder, channels, size, latent_dim),
+        pullback=c.pullback,
     )
     if drawn:
         model.prior = prior_for(c.prior, model, latent_dim, train)
@@ -87,7 +88,7 @@ def _latents(path: str | None, latent_dim: int) -> Tensor:
         raise UserError("a fitted prior wants latents to be fitted on; set --model.prior.latents")
     try:
         z = read_latents(Path(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, EOFError) as error:
         raise UserError(
             f"cannot read latents from {path}: {error}; wanted a .parquet of a run, or .npy"
         ) from error
@@ -106,7 +107,7 @@ def _vectors(path: str) -> Tensor:
             (vectors,) = load_file(path).values()
             return vectors
         return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, EOFError, SafetensorError) as error:
         raise UserError(
             f"cannot read class embeddings from {path}: {error}; wanted a .npy file, or a .safetensors file "
             "of one tensor, with a row per class"

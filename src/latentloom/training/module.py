@@ -76,7 +76,13 @@ class LatentModule(LightningModule):
         """Number of the epoch or batch by which terms alternate."""
         return self.global_step if self.objective.alternate == "batch" else self.current_epoch
 
+    def on_train_start(self) -> None:
+        self._begin()  # resumed in mid-epoch, no epoch is started
+
     def on_train_epoch_start(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         if self.config.eval_after_first_epoch and self.current_epoch > 0:
             self.model.eval()
         self._since = time.perf_counter()
@@ -117,7 +123,7 @@ class LatentModule(LightningModule):
             **{f"batch/{name}": count for name, count in breakdown.counts.items()},
             "batches": torch.ones((), device=breakdown.total.device),
         }
-        self._sums = {name: value + self._sums.get(name, 0) for name, value in now.items()}
+        self._sums |= {name: value + self._sums.get(name, 0) for name, value in now.items()}
 
     def on_validation_epoch_start(self) -> None:
         self.seconds += time.perf_counter() - self._since

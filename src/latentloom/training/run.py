@@ -170,7 +170,7 @@ def _card(config: Train, latent: Latent, train: Latent, withheld: Tensor | None)
     card = take_card(
         latent, train, split=c.split, bootstrap=c.bootstrap, probe_limit=c.probe_limit, seed=seed
     )
-    if withheld is None:
+    if withheld is None or not (latent.y >= 0).any():
         return card
     both = protocol_findings(
         train.z, withheld, train.y, latent.z, latent.y, split=c.split, limit=c.probe_limit, seed=seed

@@ -16,7 +16,7 @@ from latentloom.checks import UserError
 from latentloom.config import Train
 from latentloom.data import ordered
 from latentloom.data.splits import limit, subset
-from latentloom.training.callbacks import Clusters, KeepLatents, RandomState, Watch
+from latentloom.training.callbacks import Clusters, KeepLatents, PseudoLabels, RandomState, Watch
 from latentloom.training.folder import BEST, LAST
 from latentloom.training.latents import collect
 from latentloom.training.module import LatentModule
@@ -72,6 +72,7 @@ def trainer_for(
             RandomState(),
             *_kept_latents(config, folder, splits, model),
             *_clusters(config, splits, model),
+            *_pseudo_labels(config, splits, model),
             *_early_stopping(config, mode),
             *_checkpoints(config, folder, mode),
             Watch(folder, watch),
@@ -96,6 +97,13 @@ def _clusters(config: Train, splits: Splits, model: nn.Module) -> list[Callback]
     if config.model.clusters == 1:
         return []
     return [Clusters(Replay(splits.train, model), config.model.clusters, config.seed)]
+
+
+def _pseudo_labels(config: Train, splits: Splits, model: nn.Module) -> list[Callback]:
+    c = config.training
+    if c.pseudo_labels == 0:
+        return []
+    return [PseudoLabels(Replay(splits.train, model), c.pseudo_labels, c.pseudo_from)]
 
 
 def _kept_latents(config: Train, folder: Path, splits: Splits, model: nn.Module) -> list[Callback]:
