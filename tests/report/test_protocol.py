@@ -24,6 +24,19 @@ def test_scores_of_validation_images_are_called_optimistic(make_record):
     assert "optimistic" in dict(protocol({"baseline": [record]}))["selection"]
 
 
+def test_labels_that_were_withheld_and_an_epoch_that_nothing_chose_are_told(make_record):
+    record = make_record()
+    assert dict(protocol({"baseline": [record]}))["labels"] == "all"
+    record.config["data"]["labels"] = 60
+    record.config["training"]["select"] = "last"
+    notes = dict(protocol({"baseline": [record]}))
+    assert notes["labels"] == "60 of the training images"
+    assert notes["selection"].startswith("the last epoch, whatever validation says")
+    assert notes["epochs"] == str(record.config["training"]["epochs"])
+    record.config["data"]["labels"] = 0.01
+    assert dict(protocol({"baseline": [record]}))["labels"] == "1 % of the training images"
+
+
 def test_what_differs_is_a_doubt_and_both_are_named(make_record):
     other = dataclasses.replace(make_record("center"), hardware="another processor")
     other.config["data"]["limit"] = 500

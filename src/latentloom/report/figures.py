@@ -132,6 +132,7 @@ def trend(
     band = go.Scatter(
         x=np.concatenate([epoch, epoch[::-1]]),
         y=np.concatenate([mean + sd, (mean - sd)[::-1]]),
+        mode="lines",
         fill="toself",
         fillcolor=_faint(colour),
         line={"width": 0},

@@ -29,7 +29,9 @@ def _images(record: Record) -> str:
 
 
 def _selection(record: Record) -> str:
+    last = record.config["training"].get("select") == "last"
     chosen = f"the epoch with the best validation {record.config['training']['monitor']}"
+    chosen = "the last epoch, whatever validation says" if last else chosen
     if record.card.split == "test":
         return f"{chosen}; the test images are read once, after training"
     return f"{chosen}; scores are of {record.card.split} images too, hence optimistic; test is not read"
@@ -37,12 +39,23 @@ def _selection(record: Record) -> str:
 
 def _epochs(record: Record) -> str:
     training = record.config["training"]
+    if training.get("select") == "last":
+        return f"{training['epochs']}"
     return f"at most {training['epochs']}, stopped after {training['stop_patience']} without improvement"
+
+
+def _labels(record: Record) -> str:
+    """How many training labels were kept; records of before that could be asked for have all."""
+    kept = record.config["data"].get("labels", 1.0)
+    if isinstance(kept, float):
+        return "all" if kept == 1 else f"{100 * kept:g} % of the training images"
+    return f"{kept} of the training images"
 
 
 NOTES: dict[str, Callable[[Record], str]] = {
     "data": lambda record: str(record.config["data"]["name"]),
     "images": _images,
+    "labels": _labels,
     "selection": _selection,
     "epochs": _epochs,
     "hardware": lambda record: record.hardware,

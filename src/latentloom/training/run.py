@@ -26,6 +26,7 @@ from latentloom.training.folder import BEST, LAST, RECORD, claimed
 from latentloom.training.latents import collect, write_parquet
 from latentloom.training.model import model_for
 from latentloom.training.module import LatentModule
+from latentloom.training.pictures import save_pictures
 from latentloom.training.trainer import Replay, scoring_for, trainer_for
 from latentloom.values import Card, ImageSet, Latent, Record, Splits
 
@@ -80,6 +81,7 @@ def _run(
     _fit(trainer, module, config, splits, folder)
     kept = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
+    save_pictures(model, splits, config, folder)
     withheld = whole.train.labels if config.evaluation.protocols else None
     record = _record(config, recipe, module, splits, withheld, folder, best_epoch=int(kept["epoch"]))
     save_record(record, folder / RECORD)
