@@ -1,0 +1,220 @@
+"""Few labels on MNIST: the models of the thesis, its errors one at a time, and how weights were chosen.
+
+    python benchmarks/semi_supervised.py tune
+    python benchmarks/semi_supervised.py grid
+    python benchmarks/semi_supervised.py errors
+
+tune    weights and margins, on Fashion-MNIST with 60 labels and 6,000, so that no label of MNIST has a say.
+        The rule: of the settings of a model that with the highest accuracy of kNN fitted on the given labels,
+        on validation images, mean over both numbers of labels
+grid    every model with 60, 6,000 and all labels, latent dimension 10, three seeds; and once each with 6
+        labels, and with dimension 2
+errors  a hypercube prior beside triplet loss with all labels, and what the thesis has otherwise, one change
+        at a time: wrong sign, missing entropy, a mixture with one mode, alternation by epochs; then all
+
+All images of MNIST, the MLP pair, 10 epochs, the last of them. Both protocols. Runs that are done are not
+done again; docs/results/semi-supervised-STAGE.md gets the table, and the .json beside it all figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from latentloom.files import write_text
+from latentloom.recipes import load_recipe
+from latentloom.records import strict
+from latentloom.report.comparison import cells_of
+from latentloom.report.rows import spread
+from latentloom.training.compare import run_cells
+from latentloom.values import Record
+
+SHOWN = ("all-labels/knn_accuracy", "given-labels/knn_accuracy", "all-labels/knn_ami", "given-labels/knn_ami")
+JUDGE = "given-labels/knn_accuracy"
+BUDGET = {
+    "training.epochs": "10",
+    "training.logger": "false",
+    "training.keep_latents": "0",
+    "evaluation.bootstrap": "0",
+}
+ALL = "1.0"
+LABELS = ("60", "6000", ALL)
+HEADLINE = ("dml-triplet", "dml-supcon", "autoencoder", "dml-autoencoder", "dml-gmm-prior", "metric-vae")
+OTHERS = (
+    "dml-center",
+    "dml-unit-prior",
+    "vae",
+    "vamp-vae",
+    "metric-vae-supcon",
+    "metric-vae-center",
+    "metric-vae-latent-boost",
+)
+TRIPLET = "objective.terms.triplet"
+KL = "objective.terms.kl"
+ERRORS: dict[str, dict[str, str]] = {
+    "as it is here": {},
+    "wrong sign": {f"{KL}.options.variant": "wrong_sign"},
+    "no entropy": {f"{KL}.options.variant": "no_entropy"},
+    "a mixture with one mode": {"model.prior.logvar": "1.0"},
+    "alternation by epochs": {"objective.alternate": "epoch"},
+    "all of them": {
+        f"{KL}.options.variant": "paper",
+        "model.prior.logvar": "1.0",
+        "objective.alternate": "epoch",
+    },
+}
+WEIGHTS: dict[str, list[dict[str, str]]] = {
+    "dml-triplet": [{f"{TRIPLET}.options.margin": margin} for margin in ("0.2", "1", "5")],
+    "dml-autoencoder": [
+        {f"{TRIPLET}.weight": weight, f"{TRIPLET}.options.margin": margin}
+        for weight in ("1", "10", "100")
+        for margin in ("1", "5")
+    ],
+    "dml-gmm-prior": [{f"{KL}.weight": weight} for weight in ("0.001", "0.01", "0.1")],
+    "metric-vae": [{f"{TRIPLET}.weight": weight} for weight in ("10", "100", "1000")],
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A line of a table."""
+
+    recipe: str
+    labels: str
+    fields: Mapping[str, str]
+    seeds: int
+    said: str = ""  # what is special about it
+
+    @property
+    def name(self) -> str:
+        own = [f"{key}={value}" for key, value in self.fields.items()]
+        return ",".join([self.recipe, f"data.labels={self.labels}", *own])
+
+    @property
+    def overrides(self) -> list[tuple[str, str]]:
+        decoder = [("model.decoder", "mlp")] if load_recipe(self.recipe).model.decoder else []
+        return [("model.encoder", "mlp"), *decoder, ("data.labels", self.labels), *self.fields.items()]
+
+
+def grid() -> list[Asked]:
+    most = [Asked(recipe, labels, {}, 3) for recipe in HEADLINE for labels in LABELS]
+    few = [Asked(recipe, "6", {}, 1) for recipe in HEADLINE]
+    plane = [Asked(recipe, "6000", {"model.latent_dim": "2"}, 1) for recipe in HEADLINE]
+    once = [Asked(recipe, "6000", {}, 1) for recipe in OTHERS]
+    four = [Asked("dml-gmm-prior", ALL, {"model.latent_dim": "4"}, 1)]
+    return [*most, *few, *plane, *once, *four]
+
+
+def errors() -> list[Asked]:
+    return [Asked("dml-gmm-prior", ALL, fields, 3, said) for said, fields in ERRORS.items()]
+
+
+def tune() -> list[Asked]:
+    return [
+        Asked(recipe, labels, fields, 1)
+        for recipe, settings in WEIGHTS.items()
+        for fields in settings
+        for labels in ("60", "6000")
+    ]
+
+
+STAGES = {"tune": tune, "grid": grid, "errors": errors}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--folder", type=Path, help="where the runs are kept (runs/semi-supervised-STAGE)")
+    parser.add_argument("--out", type=Path, help="(docs/results/semi-supervised-STAGE.json)")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=int, help="at the most, of each line")
+    parser.add_argument("--only", nargs="+", help="recipes")
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"))
+    given = parser.parse_args()
+    on = {"data.name": "mnist"}
+    if given.stage == "tune":
+        on = {"data.name": "fashion-mnist", "evaluation.split": "validation"}
+    budget = [*on.items(), *BUDGET.items(), *map(tuple, given.set)]
+    lines = [one for one in STAGES[given.stage]() if not given.only or one.recipe in given.only]
+    folder = given.folder or Path(f"runs/semi-supervised-{given.stage}")
+    runs = run_all(lines, budget, folder, given.seeds, given.workers)
+    out = given.out or Path(f"docs/results/semi-supervised-{given.stage}.json")
+    report(given.stage, lines, runs, budget, out)
+
+
+def run_all(
+    lines: Sequence[Asked],
+    budget: Sequence[tuple[str, str]],
+    folder: Path,
+    most: int | None,
+    workers: int,
+) -> dict[str, list[Record]]:
+    """Records of every line; seed by seed, so that what is cut off has every line once."""
+    cells = []
+    for seed in range(max(one.seeds for one in lines)):
+        for one in lines:
+            if seed < min(one.seeds, most or one.seeds):
+                asked = [(one.name, one.recipe, one.overrides)]
+                cells += cells_of(asked, list(budget), seeds=seed + 1, folder=folder)[seed:]
+    records = run_cells(cells, workers=workers)
+    return {one.name: [r for r in records if r.recipe == one.name] for one in lines}
+
+
+def report(
+    stage: str,
+    lines: Sequence[Asked],
+    runs: Mapping[str, Sequence[Record]],
+    budget: Sequence[tuple[str, str]],
+    out: Path,
+) -> None:
+    """Print the table, and write it with all figures behind it."""
+    picked = chosen(lines, runs) if stage == "tune" else set()
+    heads = ["model", "labels", "set", *(f"{name} ↑" for name in SHOWN), "seeds"]
+    rows = [heads, ["---"] * 3 + ["---:"] * (len(SHOWN) + 1)]
+    for one in lines:
+        records = runs[one.name]
+        said = one.said or ", ".join(f"{k.split('.')[-1]} {v}" for k, v in one.fields.items())
+        said += " **chosen**" if one.name in picked else ""
+        found = [spread([r.card.value(name) for r in records]).text(4) for name in SHOWN]
+        labels = "all" if one.labels == ALL else one.labels
+        rows.append([one.recipe, labels, said, *found, str(len(records))])
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+    print(text)
+    first = runs[lines[0].name][0]
+    about = {
+        "budget": dict(budget),
+        "commit": first.commit,
+        "sources": dict(first.sources),
+        "versions": dict(first.versions),
+        "hardware": first.hardware,
+        "seconds": {name: [r.seconds for r in records] for name, records in runs.items()},
+        "figures": {
+            name: [{k: f.value for k, f in r.card.findings.items()} for r in records]
+            for name, records in runs.items()
+        },
+    }
+    write_text(out, json.dumps(strict(about), indent=1, allow_nan=False) + "\n")
+    write_text(out.with_suffix(".md"), text)
+
+
+def chosen(lines: Sequence[Asked], runs: Mapping[str, Sequence[Record]]) -> set[str]:
+    """Of the settings of each model the one that is judged best, over both numbers of labels."""
+    judged: dict[tuple[str, str], list[float]] = {}
+    for one in lines:
+        values = [record.card.value(JUDGE) for record in runs[one.name]]
+        judged.setdefault((one.recipe, json.dumps(dict(one.fields))), []).extend(values)
+    best = {
+        recipe: max((key for key in judged if key[0] == recipe), key=lambda key: fmean(judged[key]))
+        for recipe, _ in judged
+    }
+    return {one.name for one in lines if best[one.recipe][1] == json.dumps(dict(one.fields))}
+
+
+if __name__ == "__main__":
+    main()
