@@ -13,7 +13,7 @@ from latentloom.report.rows import summary
 from latentloom.report.tables import as_markdown
 
 ROOT = Path(__file__).parent.parent
-METHOD = ("class_embeddings", "classifier", "normalise")
+METHOD = ("class_embeddings", "classifier", "normalise", "lr", "eval_after_first_epoch")
 RESULTS = ROOT / "docs" / "results"
 COMPARISONS = sorted(path.parent for path in RESULTS.glob("*/table.md"))
 WHOLE = re.compile(r"<!-- all of (\S+) -->\n```text\n(.*?)\n```", re.DOTALL)
@@ -39,10 +39,10 @@ def test_the_table_is_what_the_records_give(folder):
 @pytest.mark.parametrize("folder", COMPARISONS, ids=lambda folder: folder.name)
 def test_runs_that_are_compared_differ_in_nothing_but_the_method_and_the_seed(folder):
     def asked(record):
-        """All but what a method is: losses, what is learned per class, how pixels are scaled, rate."""
+        """All but what a method is: losses, what is learned per class, scale of pixels, how it learns."""
         rest = {k: v for k, v in record.config.items() if k not in ("objective", "seed")}
         model = {k: v for k, v in rest["model"].items() if k not in METHOD}
-        training = {k: v for k, v in rest["training"].items() if k != "lr"}
+        training = {k: v for k, v in rest["training"].items() if k not in METHOD}
         return {**rest, "model": model, "training": training}
 
     records = [record for records in runs_in(folder).values() for record in records]
