@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from latentloom.latent.mixtures import (
     component_log_probs,
     evenly_spread,
     fitted_mixture,
+    log_sum_exp,
     sphere_mixture,
 )
 from latentloom.latent.posterior import normal_log_density
@@ -288,3 +290,16 @@ def test_bad_pseudo_inputs() -> None:
         VampPrior(images(), Encoder(), fresh=0)
     with pytest.raises(UserError, match=r"mean and logvar must be floating"):
         VampPrior(images(), lambda x: (x.flatten(1), x))
+
+
+def test_small_shares_cost_no_digit() -> None:
+    """The sum over components is that of NumPy in float64, near and far, and so is its slope."""
+    torch.manual_seed(0)
+    for spread in (1.0, 50.0, 1e4):
+        logs = (spread * torch.randn(6, 9)).requires_grad_()
+        found = log_sum_exp(logs)
+        assert_close(found.double(), torch.from_numpy(np.logaddexp.reduce(logs.detach().double().numpy(), 1)))
+        found.sum().backward()
+        assert_close(logs.grad, logs.detach().softmax(1))
+    double = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(log_sum_exp, double)

@@ -14,6 +14,7 @@ from latentloom.latent.geometry import unit
 from latentloom.latent.posterior import LOG_2PI, check_posterior
 from latentloom.latent.priors import checked_points, noise
 
+LEAST = -80.0  # log of the smallest share that is computed
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]  # images -> mean and log-variance, (n, d) each
 
 
@@ -55,7 +56,7 @@ class Mixture(nn.Module):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) of points (n, d): (n,)."""
-        return self._joint(z).logsumexp(1)
+        return log_sum_exp(self._joint(z))
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Points drawn from the prior, (n, d)."""
@@ -119,7 +120,7 @@ class VampPrior(nn.Module):
         """log p(z) of points (n, d): (n,). Call it once in a training step where `fresh` is given."""
         in_turn = self.training and self.fresh is not None
         means, logvars = self._encoded_in_turn(self.fresh or 0) if in_turn else self.components()
-        return component_log_probs(z, means, logvars).logsumexp(1) - math.log(len(means))
+        return log_sum_exp(component_log_probs(z, means, logvars)) - math.log(len(means))
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """Points drawn from the prior, (n, d)."""
@@ -218,6 +219,16 @@ def component_log_probs(z: Tensor, means: Tensor, logvars: Tensor) -> Tensor:
         squared = z.square() @ precision.mT - 2 * z @ (means * precision).mT
         constant = (means.square() * precision + logvars + LOG_2PI).sum(1)
         return -(squared + constant) / 2
+
+
+def log_sum_exp(logs: Tensor) -> Tensor:
+    """log sum_k exp(logs_nk) of finite logs (n, K), K >= 1: (n,).
+
+    What is e^80 times smaller than the largest counts nothing, and has no gradient: no float holds it beside
+    that. torch.logsumexp would compute it, in numbers so small that processors are slow at them.
+    """
+    largest = logs.detach().max(1, keepdim=True).values
+    return (logs - largest).clamp_min(LEAST).exp().sum(1).log() + largest[:, 0]
 
 
 def _draw(n: int, means: Tensor, logvars: Tensor, weights: Tensor, generator: Generator | None) -> Tensor:
