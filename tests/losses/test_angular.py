@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from cases import Case, with_labels_shuffled
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 from torch.testing import assert_close
@@ -133,24 +133,6 @@ def naive_adacos(z: Points, c: Points, y: Labels, **how: Any) -> float:
     return naive(z, c, y, scale=naive_scale(z, c, y, **how))
 
 
-def shuffled(reference: Callable[..., float]) -> Callable[..., float]:
-    def wrong(z: Points, c: Points, y: Labels) -> float:
-        known = iter(sorted(label for label in y if label >= 0))
-        return reference(z, c, [label if label < 0 else next(known) for label in y])
-
-    return wrong
-
-
-@dataclass(frozen=True)
-class Case:
-    """A term with options, its reference, and named mistakes that the same comparison must catch."""
-
-    term: str
-    naive: Callable[..., float]
-    mistakes: Mapping[str, Callable[..., float]]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
 COSFACE = partial(naive, own=lambda angle: math.cos(angle) - 0.35)
 ARCFACE = partial(naive, own=guarded)
 SPHEREFACE = partial(naive, own=psi, scale=1.0, length=point_length)
@@ -161,7 +143,7 @@ CASES: dict[str, Case] = {
         "cosface",
         COSFACE,
         {
-            "labels shuffled": shuffled(COSFACE),
+            "labels shuffled": with_labels_shuffled(COSFACE),
             "margin left out": naive,
             "margin added": partial(naive, own=lambda angle: math.cos(angle) + 0.35),
             "margin on the angle": partial(naive, own=lambda angle: math.cos(angle + 0.35)),
@@ -184,7 +166,7 @@ CASES: dict[str, Case] = {
         "arcface",
         ARCFACE,
         {
-            "labels shuffled": shuffled(ARCFACE),
+            "labels shuffled": with_labels_shuffled(ARCFACE),
             "no second form": partial(naive, own=lambda angle: math.cos(angle + 0.5)),
             "second form without its margin": partial(naive, own=partial(guarded, beyond=0.0)),
             "second form from a right angle": partial(naive, own=partial(guarded, until=math.pi / 2)),
@@ -207,7 +189,7 @@ CASES: dict[str, Case] = {
         "sphereface",
         SPHEREFACE,
         {
-            "labels shuffled": shuffled(SPHEREFACE),
+            "labels shuffled": with_labels_shuffled(SPHEREFACE),
             "lengths left out": partial(naive, own=psi, scale=1.0),
             "lengths of both": partial(
                 SPHEREFACE, length=lambda point, e: math.hypot(*point) * math.hypot(*e)
@@ -233,7 +215,7 @@ CASES: dict[str, Case] = {
         "adacos",
         naive_adacos,
         {
-            "labels shuffled": shuffled(naive_adacos),
+            "labels shuffled": with_labels_shuffled(naive_adacos),
             "fixed": FIXED,
             "the own class in B": partial(naive_adacos, own=True),
             "B of the whole batch": partial(naive_adacos, crowd=math.fsum),
@@ -253,7 +235,7 @@ CASES: dict[str, Case] = {
         "adacos",
         FIXED,
         {
-            "labels shuffled": shuffled(FIXED),
+            "labels shuffled": with_labels_shuffled(FIXED),
             "dynamic": naive_adacos,
             "log C": partial(FIXED, start=math.sqrt(2) * math.log(5)),
             "without the root of 2": partial(FIXED, start=math.log(4)),

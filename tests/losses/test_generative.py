@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from cases import Case
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 from torch.testing import assert_close
@@ -99,16 +99,6 @@ def naive_reconstruction(r: Any, x: Any, *, likelihood: str = "gaussian", mean: 
             lost.append(gaussian if likelihood == "gaussian" else bernoulli)
         total += math.fsum(lost) / (len(lost) if mean else 1)
     return total / len(x)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A term with options, its reference, and named mistakes that the same comparison must catch."""
-
-    term: str
-    naive: Callable[..., float]
-    mistakes: Mapping[str, Callable[..., float]]
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 BERNOULLI = partial(naive_reconstruction, likelihood="bernoulli")

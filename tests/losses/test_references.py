@@ -6,13 +6,13 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cases import Case, shuffled
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -274,22 +274,6 @@ def naive_center(
 def as_class(y: Labels) -> Labels:
     """What a term that does not know of unlabelled rows would see."""
     return [8 if label < 0 else label for label in y]
-
-
-def shuffled(y: Labels) -> Labels:
-    known = iter(sorted(label for label in y if label >= 0))
-    return [label if label < 0 else next(known) for label in y]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A term with options, its reference, and named mistakes that the same comparison must catch."""
-
-    term: str
-    naive: Callable[..., float]
-    mistakes: Mapping[str, Callable[..., float]]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    extra: tuple[str, ...] = ()  # tensors after z and y
 
 
 # The defaults of the default variant of Latent Boost: chosen by measurement, so written here once.

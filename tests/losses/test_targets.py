@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from cases import Case, with_labels_shuffled
 from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -160,24 +160,6 @@ def naive_comparison(
     return math.fsum(values) / (sum(k >= 0 for k in y) if reduction == "mean" else 1)
 
 
-def shuffled(naive: Callable[..., float]) -> Callable[..., float]:
-    def wrong(z: Points, c: Points, y: Labels) -> float:
-        known = iter(sorted(label for label in y if label >= 0))
-        return naive(z, c, [label if label < 0 else next(known) for label in y])
-
-    return wrong
-
-
-@dataclass(frozen=True)
-class Case:
-    """A term with options, its reference, and named mistakes that the same comparison must catch."""
-
-    term: str
-    naive: Callable[..., float]
-    mistakes: Mapping[str, Callable[..., float]]
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
 SQUARED = partial(naive_proximity, power=2, eps=1e-8)
 BOUNDED = partial(naive_push_pull, margin=1.2)
 
@@ -186,7 +168,7 @@ CASES: dict[str, Case] = {
         "euclidean_target",
         naive_euclidean,
         {
-            "labels shuffled": shuffled(naive_euclidean),
+            "labels shuffled": with_labels_shuffled(naive_euclidean),
             "not squared": partial(naive_euclidean, power=1),
             "summed": partial(naive_euclidean, reduction="sum"),
             "the unlabelled row in the mean": partial(naive_euclidean, rows=9),
@@ -204,7 +186,7 @@ CASES: dict[str, Case] = {
         "cosine_target",
         naive_cosine,
         {
-            "labels shuffled": shuffled(naive_cosine),
+            "labels shuffled": with_labels_shuffled(naive_cosine),
             "lengths left out": partial(naive_cosine, lengths=False),
             "sign": lambda z, c, y: 2 - naive_cosine(z, c, y),
             "summed": partial(naive_cosine, reduction="sum"),
@@ -218,7 +200,7 @@ CASES: dict[str, Case] = {
         "class_proximity",
         naive_proximity,
         {
-            "labels shuffled": shuffled(naive_proximity),
+            "labels shuffled": with_labels_shuffled(naive_proximity),
             "the distance squared": partial(naive_proximity, power=2),
             "the eps of the paper": partial(naive_proximity, eps=1e-8),
             "the own class a rival": partial(naive_proximity, own=True),
@@ -258,7 +240,7 @@ CASES: dict[str, Case] = {
         "push_pull",
         BOUNDED,
         {
-            "labels shuffled": shuffled(BOUNDED),
+            "labels shuffled": with_labels_shuffled(BOUNDED),
             "literal": naive_push_pull,
             "r of 1": partial(BOUNDED, r=1.0),
             "a margin of 2": partial(BOUNDED, margin=2.0),
@@ -299,7 +281,7 @@ CASES: dict[str, Case] = {
         "comparison",
         naive_comparison,
         {
-            "labels shuffled": shuffled(naive_comparison),
+            "labels shuffled": with_labels_shuffled(naive_comparison),
             "not squared": partial(naive_comparison, power=1),
             "the own class a rival": partial(naive_comparison, own=True),
             "rivals of the batch alone": partial(naive_comparison, rivals="present"),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from killed import killed_at
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributions import Normal
@@ -250,29 +248,6 @@ def test_labels_of_validation_images_have_no_say_where_the_last_epoch_is_taken(
 # Killed and resumed
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from lightning.pytorch import Callback
-import latentloom.training.trainer as trainer
-from latentloom.recipes import load_recipe
-from latentloom.training.run import run
-
-torch.set_num_threads(1)
-
-class Kill(Callback):
-    def on_train_batch_end(self, t, *_):
-        if t.global_step == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-built = trainer.Trainer
-trainer.Trainer = lambda **kw: built(**{**kw, "callbacks": [*kw["callbacks"], Kill()]})
-overrides = [tuple(pair.split("=", 1)) for pair in sys.argv[3:]]
-run(load_recipe("metric-vae", overrides), Path(sys.argv[1]), recipe="test", progress=False)
-"""
-
-
 def test_killed_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
     """Noise, pseudo-inputs in turn, both streams and the turn of the terms go on where they were."""
     overrides = [
@@ -287,9 +262,7 @@ def test_killed_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
     ]
     config = load_recipe("metric-vae", overrides)  # three steps an epoch
     whole = finished(config, tmp_path / "whole")
-    pairs = [f"{key}={value}" for key, value in overrides]
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "killed"), "5", *pairs]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    killed_at(5, "metric-vae", tmp_path / "killed", overrides)
     assert not (tmp_path / "killed" / "record.json").exists()
     kept = torch.load(tmp_path / "killed" / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] in (4, 5)  # the last checkpoint was written before or after the end came

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from killed import killed_at
 from safetensors.torch import load_file, save_file
 
 from latentloom.checks import UserError
@@ -172,36 +171,6 @@ def test_another_seed_other_weights(finished, tmp_path):
     assert not torch.equal(*weights)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from lightning.pytorch import Callback
-import latentloom.training.trainer as trainer
-from latentloom.recipes import load_recipe
-from latentloom.training.run import run
-
-torch.set_num_threads(1)
-
-class Kill(Callback):
-    def on_train_batch_end(self, t, *_):
-        if t.global_step == int(sys.argv[2]):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-built = trainer.Trainer
-trainer.Trainer = lambda **kw: built(**{**kw, "callbacks": [*kw["callbacks"], Kill()]})
-import latentloom.training.run
-overrides = [tuple(pair.split("=", 1)) for pair in sys.argv[3:]]
-run(load_recipe("latent-boost", overrides), Path(sys.argv[1]), recipe="latent-boost", progress=False)
-"""
-
-
-def killed_at(step: int, folder: Path, overrides) -> None:
-    pairs = [f"{key}={value}" for key, value in overrides]
-    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(step), *pairs], check=False)
-    assert done.returncode == -signal.SIGKILL
-
-
 @pytest.mark.parametrize(
     ("step", "more"),
     [
@@ -221,7 +190,7 @@ def test_killed_and_resumed_is_bitwise_the_same(step, more, tmp_path):
     whole = run(
         load_recipe("latent-boost", overrides), tmp_path / "whole", recipe="latent-boost", progress=False
     )
-    killed_at(step, tmp_path / "killed", overrides)
+    killed_at(step, "latent-boost", tmp_path / "killed", overrides)
     assert not (tmp_path / "killed" / "record.json").exists()
     resumed = run(
         load_recipe("latent-boost", overrides), tmp_path / "killed", recipe="latent-boost", progress=False

@@ -23,7 +23,6 @@ from latentloom.evaluation.geometry import (
 )
 from latentloom.evaluation.health import collapse, latent_health
 from latentloom.evaluation.nearest import (
-    class_centres,
     class_means,
     nearest,
     nearest_centre_accuracy,
@@ -47,6 +46,7 @@ from latentloom.evaluation.structure import (
     silhouette,
     silhouette_samples,
 )
+from latentloom.latent.geometry import class_centres
 
 __all__ = [
     "SCORES",

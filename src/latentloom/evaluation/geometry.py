@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from latentloom.evaluation._table import labelled_rows, score
-from latentloom.evaluation.nearest import class_centres as centres_of
+from latentloom.latent.geometry import class_centres as centres_of
 from latentloom.latent.geometry import unit
 
 LARGEST = 2000  # classes whose centres are compared pair by pair; of more, an even choice of so many

@@ -10,32 +10,9 @@ from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
 from latentloom.evaluation._table import finite, labelled_rows, score
-from latentloom.latent.geometry import Metric, unit
+from latentloom.latent.geometry import Metric, class_centres, unit
 
 BLOCK = 2**22  # distances held at a time, 32 MiB
-
-
-def class_centres(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The classes present (c,), their means (c, d), and for each point the row of its class (n,).
-
-    >>> z = torch.tensor([[0.0, 0.0], [2.0, 4.0], [6.0, 6.0]])
-    >>> class_centres(z, torch.tensor([7, 7, 9]))
-    (tensor([7, 9]), tensor([[1., 2.],
-            [6., 6.]]), tensor([0, 0, 1]))
-    """
-    classes, row, counts = torch.unique(y, return_inverse=True, return_counts=True)
-    origin = _middle(z)
-    sums = z.new_zeros(len(classes), z.shape[1]).index_add(0, row, z - origin)
-    return classes, sums / counts[:, None] + origin, row
-
-
-def centred(z: Tensor) -> Tensor:
-    """The points about the median of some 500: a constant column becomes 0, about a mean it may not."""
-    return z - _middle(z)
-
-
-def _middle(z: Tensor) -> Tensor:
-    return z[:: max(1, len(z) // 500)].median(0).values if len(z) else z.sum(0)
 
 
 def class_means(z: Tensor, y: Tensor, classes: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentloom.evaluation._table import finite, labelled_rows, score
 from latentloom.evaluation.geometry import ratio
-from latentloom.evaluation.nearest import centred, class_centres
+from latentloom.latent.geometry import centred, class_centres
 
 BLOCK = 2**20  # distances held at a time, 8 MiB
 RESOLVED = 1e-3  # of a point's distance from the origin; below it a product of coordinates cancels too much

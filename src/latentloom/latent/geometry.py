@@ -61,3 +61,26 @@ def masked_logsumexp(values: Tensor, keep: Tensor) -> Tensor:
     # A row of -inf alone has no gradient that is a number, so an empty row is filled before and set after.
     filled = torch.where(keep, values, -torch.inf).masked_fill(~some[:, None], 0.0)
     return torch.where(some, filled.logsumexp(1), 0.0)
+
+
+def class_centres(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The classes present (c,), their means (c, d), and for each point the row of its class (n,).
+
+    >>> z = torch.tensor([[0.0, 0.0], [2.0, 4.0], [6.0, 6.0]])
+    >>> class_centres(z, torch.tensor([7, 7, 9]))
+    (tensor([7, 9]), tensor([[1., 2.],
+            [6., 6.]]), tensor([0, 0, 1]))
+    """
+    classes, row, counts = torch.unique(y, return_inverse=True, return_counts=True)
+    origin = _middle(z)
+    sums = z.new_zeros(len(classes), z.shape[1]).index_add(0, row, z - origin)
+    return classes, sums / counts[:, None] + origin, row
+
+
+def centred(z: Tensor) -> Tensor:
+    """The points about the median of some 500: a constant column becomes 0, about a mean it may not."""
+    return z - _middle(z)
+
+
+def _middle(z: Tensor) -> Tensor:
+    return z[:: max(1, len(z) // 500)].median(0).values if len(z) else z.sum(0)

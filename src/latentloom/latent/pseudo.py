@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from latentloom.checks import UserError, check_labelled
-from latentloom.latent.geometry import root, squared_distances
+from latentloom.latent.geometry import class_centres, root, squared_distances
 
 
 @torch.no_grad()
@@ -37,21 +37,14 @@ def pseudo_labels(z: Tensor, y: Tensor, share: float) -> Tensor:
         raise UserError(f"wanted a share of the unlabelled points in [0, 1], got {share}")
     found = torch.full(y.shape, -1, dtype=torch.int64, device=y.device)
     rows = (y < 0).nonzero()[:, 0]
-    classes, centres = _class_centres(z, y)
+    classes, centres, _ = class_centres(z[y >= 0], y[y >= 0])
     if len(classes) < 2:
         return found
     distance, which = root(squared_distances(z[rows], centres)).topk(2, dim=1, largest=False)
     confidence = 1 - distance[:, 0] / distance[:, 1]  # nan where two centres are one
     taken = _by_turns(which[:, 0], confidence)[: round(share * len(rows))]
-    found[rows[taken]] = classes[which[taken, 0]]
+    found[rows[taken]] = classes[which[taken, 0]].long()
     return found
-
-
-def _class_centres(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The classes that have a label, (C,), and the means of their labelled points, (C, d)."""
-    classes, of, count = torch.unique(y[y >= 0], return_inverse=True, return_counts=True)
-    sums = z.new_zeros(len(classes), z.shape[1]).index_add(0, of, z[y >= 0])
-    return classes.long(), sums / count[:, None]
 
 
 def _by_turns(of: Tensor, confidence: Tensor) -> Tensor:

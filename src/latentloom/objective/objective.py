@@ -56,6 +56,10 @@ class Objective(nn.Module):
         self.alternate = alternate
         check_choice("alternation", alternate, ("never", "epoch", "batch"))
         self._infos = {name: _checked(name, term) for name, term in self.terms.items()}
+        # Whether each term learns from labels.
+        self.reads_labels = {
+            name: bool(LABELS & {*info.reads, *info.may_read}) for name, info in self._infos.items()
+        }
         if not terms:
             raise UserError("an objective needs at least one term; known: latentloom list terms")
         for name, term in self.terms.items():
@@ -69,11 +73,6 @@ class Objective(nn.Module):
     def from_config(cls, config: ObjectiveConfig) -> Objective:
         """The objective that a recipe describes."""
         return cls(config.terms, config.lam, alpha=config.alpha, alternate=config.alternate)
-
-    @property
-    def reads_labels(self) -> dict[str, bool]:
-        """Whether each term learns from labels."""
-        return {name: bool(LABELS & {*info.reads, *info.may_read}) for name, info in self._infos.items()}
 
     def weights(self, progress: float, turn: int = 0) -> dict[str, float]:
         """Effective weight of each term at `progress` in [0, 1], in the epoch or batch `turn`, from 0."""
@@ -105,10 +104,9 @@ class Objective(nn.Module):
         """
         weights = self.weights(progress, turn)
         taught = latent if labelled is None else labelled
-        reads_labels = self.reads_labels
         options = {name: self._options(name, progress) for name in self.terms}
         parts = {
-            name: weight * self._evaluate(name, taught if reads_labels[name] else latent, options[name])
+            name: weight * self._evaluate(name, taught if self.reads_labels[name] else latent, options[name])
             for name, weight in weights.items()
             if weight != 0
         }

@@ -11,6 +11,7 @@ from latentloom.checks import UserError
 from latentloom.evaluation import take_card
 from latentloom.records import load_record
 from latentloom.training.folder import RECORD
+from latentloom.training.latents import point_columns
 from latentloom.values import Card, Latent
 
 
@@ -39,8 +40,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
             import pandas
 
             table = pandas.read_parquet(path)
-            names = [f"z_{i}" for i in range(sum(c.startswith("z_") for c in table.columns))]
-            return table[names].to_numpy(np.float32), table["y"].to_numpy(np.int64)
+            return table[point_columns(table)].to_numpy(np.float32), table["y"].to_numpy(np.int64)
     except (KeyError, ValueError, OSError) as error:
         raise UserError(f"cannot read latents from {path}: {error}; wanted z and y") from error
     raise UserError(f"{path.name} is neither .parquet nor .npz; latents are read from these")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloom.checks import UserError
+from latentloom.training.latents import point_columns
 
 Floats = NDArray[np.floating[Any]]
 FEWEST = 10  # images below which neighbourhoods mean nothing
@@ -38,7 +39,7 @@ def read_latents(path: Path, split: str = "test") -> tuple[Floats, NDArray[np.in
         raise UserError(
             f"cannot read latents from {path} ({error}); run again, or leave the map out"
         ) from error
-    names = [f"z_{k}" for k in range(sum(name.startswith("z_") for name in table.columns))]
+    names = point_columns(table)
     missing = [name for name in (*(names or ["z_0"]), "y", "split") if name not in table.columns]
     if missing:
         raise UserError(f"{path} has no column {missing[0]!r}; latents need z_0, z_1, ..., y and split")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from latentloom.files import atomically
 from latentloom.values import Latent
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @torch.no_grad()
@@ -67,8 +71,12 @@ def read_latents(path: Path) -> Tensor:
     import pandas
 
     table = pandas.read_parquet(path)
-    points = [name for name in table.columns if name.startswith("z_")]
-    return torch.tensor(table[points].to_numpy(np.float32))
+    return torch.tensor(table[point_columns(table)].to_numpy(np.float32))
+
+
+def point_columns(table: pandas.DataFrame) -> list[str]:
+    """Names of the coordinates in a table of latents, z_0 ... z_{d-1}, by how many there are."""
+    return [f"z_{k}" for k in range(sum(name.startswith("z_") for name in table.columns))]
 
 
 def clusters_within_classes(z: Tensor, y: Tensor, clusters: int, seed: int) -> Tensor:

@@ -88,7 +88,7 @@ def _latents(path: str | None, latent_dim: int) -> Tensor:
         raise UserError("a fitted prior wants latents to be fitted on; set --model.prior.latents")
     try:
         z = read_latents(Path(path))
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
         raise UserError(
             f"cannot read latents from {path}: {error}; wanted a .parquet of a run, or .npy"
         ) from error
