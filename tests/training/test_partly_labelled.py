@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.testing import assert_close
 
+import latentloom.encoders.model
 from latentloom.checks import UserError
 from latentloom.config import Prior, Train
 from latentloom.data import Batches, TwoStreams, load
@@ -417,3 +418,32 @@ def test_fitted_prior_of_a_file_that_cannot_be_read(name: str, tmp_path: Path) -
     numpy.save(tmp_path / "text.npy", numpy.array([["a", "b"]]))
     with pytest.raises(UserError, match=f"cannot read latents from .*{name}.*wanted a .parquet of a run"):
         prior(Prior("fitted", latents=str(tmp_path / name)))
+
+
+# What is computed
+
+
+def test_the_decoders_metric_is_taken_where_it_is_read_and_nowhere_else(tmp_path, monkeypatch) -> None:
+    taken = []
+    real = latentloom.encoders.model.pullback_metric
+
+    def watched(decode: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+        taken.append(len(z))
+        return real(decode, z)
+
+    monkeypatch.setattr(latentloom.encoders.model, "pullback_metric", watched)
+    distance = ("objective.terms.triplet.options.distance", "pullback")
+    sizes = (("data.labels", "30"), ("data.labelled_batch", "20"), ("training.epochs", "1"))
+    finished(quick("dml-autoencoder", ("model.pullback", "true"), distance, *sizes, PROBES_OFF), tmp_path)
+    assert taken == [20, 20, 20]  # 180 images in batches of 50; the first stream's rows are not among them
+
+
+def test_the_card_says_how_classes_and_components_agree(tmp_path) -> None:
+    record = finished(quick("dml-gmm-prior", ("data.labels", "40")), tmp_path)
+    assert "16 components" in record.card.findings["component_ami"].protocol
+
+
+def test_the_record_says_which_classes_have_no_label(tmp_path) -> None:
+    with pytest.warns(UserWarning, match="left without a label"):
+        record = finished(quick("dml-autoencoder", ("data.labels", "6"), PROBES_OFF), tmp_path)
+    assert record.warnings[0].startswith("left without a label: 4 of 10 classes (")

@@ -51,6 +51,18 @@ def test_what_the_model_has_not_is_left_out() -> None:
     }
 
 
+def test_a_posterior_is_watched_and_its_collapse_named() -> None:
+    good = latents(0)
+    spread = scoring()(good.with_samples(mean=good.z), nn.Identity())
+    assert spread.scores["active_units"] == 1.0
+    assert spread.alarm is None
+    half = good.z * torch.tensor([1.0, 1e-3])
+    assert scoring()(good.with_samples(mean=half), nn.Identity()).alarm is None
+    gone = scoring()(good.with_samples(mean=0.001 * good.z), nn.Identity())
+    assert gone.scores["active_units"] == 0.0
+    assert gone.alarm == "posterior on its prior: none of 2 dimensions tells images apart"
+
+
 def test_the_monitored_score_is_taken_whatever_it_is() -> None:
     ours, train = latents(0), latents(1)
     found = scoring("knn_accuracy")(ours, nn.Identity()).scores["knn_accuracy"]

@@ -40,8 +40,24 @@ def keep_labels(y: Tensor, amount: int | float, *, seed: int, stratified: bool =
     rows = labelled[order[:kept].to(y.device)]
     partial = torch.full_like(y, -1)
     partial[rows] = y[rows]
-    _warn_of_absent(partial, y)
+    if lost := lost_classes(partial, y):
+        warnings.warn(lost, stacklevel=2)
     return partial
+
+
+def lost_classes(kept: Tensor, y: Tensor) -> str | None:
+    """What to say of the classes that have a label in y and none among those kept; None where there is none.
+
+    >>> lost_classes(torch.tensor([0, -1, -1]), torch.tensor([0, 1, 1]))
+    'left without a label: 1 of 2 classes (1)'
+    """
+    classes = int(y.max()) + 1
+    never = absent_classes(y, classes)
+    lost = [label for label in absent_classes(kept, classes) if label not in never]
+    if not lost:
+        return None
+    named = ", ".join(map(str, lost[:10]))
+    return f"left without a label: {len(lost)} of {classes - len(never)} classes ({named})"
 
 
 def absent_classes(y: Tensor, classes: int) -> list[int]:
@@ -119,14 +135,3 @@ def _wanted(amount: int | float, labelled: int) -> int:
             f"{amount} keeps {rows} of {labelled} labels; wanted at least one, and no more than there are"
         )
     return rows
-
-
-def _warn_of_absent(kept: Tensor, y: Tensor) -> None:
-    classes = int(y.max()) + 1
-    never = absent_classes(y, classes)
-    lost = [label for label in absent_classes(kept, classes) if label not in never]
-    if lost:
-        named = ", ".join(map(str, lost[:10]))
-        warnings.warn(
-            f"left without a label: {len(lost)} of {classes - len(never)} classes ({named})", stacklevel=3
-        )

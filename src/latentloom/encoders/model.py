@@ -47,7 +47,13 @@ class Model(nn.Module):
         self.prior: Prior | None = None  # a module; one of pseudo-inputs is made with `posterior`
 
     def forward(
-        self, x: Tensor, rows: Tensor | None = None, step: int = 0, *, generate: bool | None = None
+        self,
+        x: Tensor,
+        rows: Tensor | None = None,
+        step: int = 0,
+        *,
+        generate: bool | None = None,
+        pullback: bool = True,
     ) -> Latent:
         """The latent of images.
 
@@ -58,13 +64,14 @@ class Model(nn.Module):
             generate: also give what a decoder and a prior make of z: samples["reconstruction"] beside the
                 images themselves, samples["x"], in [0, 1]; and samples["log_prior"]. In training alone
                 unless said.
+            pullback: also give the metric of a model that has it; False spares the time.
         """
         h = self.encoder(x)
         latent = Latent({"z": h}) if self.gaussian is None else self.gaussian(h, rows, step)
         parts = [latent, *(head(latent.z) for head in self.heads.values())]
         if self.training if generate is None else generate:
             parts += self._generated(x, latent.z)
-        if self.training and self.pullback:
+        if self.training and self.pullback and pullback:
             parts.append(Latent({"pullback": pullback_metric(self.decode, latent.z)}))
         return joined(parts)
 

@@ -17,6 +17,7 @@ from latentloom.evaluation.structure import (
     scatter_ratio,
     silhouette,
 )
+from latentloom.latent.posterior import active_units
 
 SAMPLE = 1000  # points whose silhouette is taken; its standard error is then below 0.02
 
@@ -31,6 +32,9 @@ SHRUNK = 1e-5
 ONE_DIRECTION = 0.99
 # Standard deviations above chance. Latents that know anything of the classes lie ten and more above it.
 CHANCE = 3.0
+# Variance over images of the means of a posterior, against a prior of about 1. Untrained, the MLP and the
+# convolutional encoder have 6e-4 and more in some dimension, on digits and MNIST.
+COLLAPSED = 1e-4
 # Labelled points per class, on average, below which chance itself is too wide to say anything.
 ENOUGH = 20
 
@@ -73,6 +77,21 @@ def collapse(z: Tensor, y: Tensor) -> str | None:
         or (_one_direction(variances) if classes > 2 else None)
         or (_no_better_than_chance(points, labels, variances) if classes > 1 else None)
     )
+
+
+def posterior_collapse(mean: Tensor) -> str | None:
+    """The name and the figures of a posterior that has collapsed on its prior; None where it has not.
+
+    It has where in no dimension the means tell images apart; see `active_units`, with a threshold that an
+    untrained network is above. A dimension or two that do not are usual where there are more than the
+    images need. Means that are not finite are not judged.
+
+    Args:
+        mean: posterior means of many images, (n, d).
+    """
+    if len(mean) < 2 or not mean.isfinite().all() or active_units(mean, threshold=COLLAPSED) > 0:
+        return None
+    return f"posterior on its prior: none of {mean.shape[1]} dimensions tells images apart"
 
 
 def _one_place(z: Tensor, variances: Tensor) -> str | None:

@@ -54,6 +54,11 @@ class Mixture(nn.Module):
             else:
                 self.register_buffer(name, copy)
 
+    @property
+    def count(self) -> int:
+        """K."""
+        return len(self.means)
+
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) of points (n, d): (n,)."""
         return log_sum_exp(self._joint(z))
@@ -115,6 +120,11 @@ class VampPrior(nn.Module):
             self.register_buffer("means", means.clone())
             self.register_buffer("logvars", logvars.clone())
             self.register_buffer("turn", torch.zeros((), dtype=torch.long, device=means.device))
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return len(self.pseudo_inputs)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) of points (n, d): (n,). Call it once in a training step where `fresh` is given."""

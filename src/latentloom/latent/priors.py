@@ -16,11 +16,16 @@ from torch.nn.functional import softplus
 from latentloom.checks import UserError, check_choice
 from latentloom.latent.posterior import LOG_2PI
 
-LISTED = 12  # dimensions of the largest hypercube whose vertices are listed: 4,096 of them
+LISTED = 4096  # components of a prior that can be listed: the vertices of a hypercube of 12 dimensions
 
 
 class Prior(Protocol):
-    """A density over latents."""
+    """A density over latents: one Gaussian or more."""
+
+    @property
+    def count(self) -> int:
+        """How many Gaussians it is made of."""
+        ...
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) of points (n, d): (n,)."""
@@ -41,6 +46,8 @@ class Prior(Protocol):
 
 class UnitGaussian(nn.Module):
     """N(0, 1) in each of d dimensions."""
+
+    count = 1
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -97,6 +104,7 @@ class Hypercube(nn.Module):
             )
         self.logvar = {"default": -2.0, "paper": 1.0}[variant] if logvar is None else logvar
         self.corner = side / 2
+        self.count = 2**d
         self.register_buffer("origin", torch.zeros(1, d), persistent=False)
         self.origin: Tensor
 
@@ -127,9 +135,9 @@ class Hypercube(nn.Module):
 
     def _bits(self) -> Tensor:
         d = self.origin.shape[1]
-        if d > LISTED:
+        if self.count > LISTED:
             raise UserError(
-                f"a hypercube of {d} dimensions has 2^{d} components, and at most 2^{LISTED} are listed; "
+                f"a hypercube of {d} dimensions has 2^{d} components, and at most {LISTED} are listed; "
                 "take a sphere mixture of as many as you want"
             )
         return 2 ** torch.arange(d, device=self.origin.device)

@@ -91,7 +91,8 @@ class LatentModule(LightningModule):
         labelled = batch.get("labelled")
         if labelled is not None and all(self.objective.reads_labels.values()):
             batch, labelled = labelled, None  # nothing would be learned from the others
-        latent = self._latent(batch)
+        # Only terms that read labels read the decoder's metric, and only the others what it generates.
+        latent = self._latent(batch, pullback=labelled is None)
         breakdown: Breakdown = self.objective(
             latent,
             self.progress,
@@ -103,11 +104,11 @@ class LatentModule(LightningModule):
         self._add(breakdown)
         return breakdown.total
 
-    def _latent(self, batch: Batch, *, generate: bool = True) -> Latent:
-        rows = batch["row"]
-        # Models of others are called with images alone, as they are everywhere.
-        own = isinstance(self.model, Model)
-        extra = {"rows": rows, "step": self.global_step, "generate": generate} if own else {}
+    def _latent(self, batch: Batch, *, generate: bool = True, pullback: bool = True) -> Latent:
+        rows, extra = batch["row"], dict[str, Any]()
+        if isinstance(self.model, Model):  # those of others are called with images alone, as everywhere
+            wanted = {"generate": generate, "pullback": pullback}
+            extra = {"rows": rows, "step": self.global_step, **wanted}
         latent: Latent = self.model(batch["x"], **extra)
         return latent.with_samples(
             y=batch["y"],

@@ -20,7 +20,7 @@ from latentloom.data.splits import FIXED_SEED, stratified_order, subset
 from latentloom.encoders import Model
 from latentloom.encoders.normalise import unit_range
 from latentloom.files import atomically
-from latentloom.latent.priors import LISTED, Hypercube, Prior
+from latentloom.latent.priors import LISTED, Prior
 from latentloom.values import Splits
 
 Bytes = NDArray[np.uint8]
@@ -143,8 +143,7 @@ def _components(prior: Prior | None, z: Tensor) -> tuple[Floats, Floats]:
 
     None without a prior, and of a hypercube that has too many to be listed.
     """
-    unlisted = isinstance(prior, Hypercube) and z.shape[1] > LISTED
-    means, logvars = (z[:0], z[:0]) if prior is None or unlisted else prior.components()
+    means, logvars = (z[:0], z[:0]) if prior is None or prior.count > LISTED else prior.components()
     most = min(COMPONENTS, NUMBERS // z.shape[1])
     first, second = (part[:most].float().cpu().numpy() for part in (means, logvars))
     return first, second

@@ -13,11 +13,14 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer, seed_everything
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentloom.config import Data, Train
 from latentloom.data import Batches, TwoStreams, image_shape, keep_labels, load
+from latentloom.data.labels import lost_classes
+from latentloom.encoders import Model
 from latentloom.evaluation import class_means, protocol_findings, take_card
+from latentloom.evaluation.prior import component_findings
 from latentloom.files import atomically, write_text
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
@@ -82,8 +85,7 @@ def _run(
     kept = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
     save_pictures(model, splits, config, folder)
-    withheld = whole.train.labels if config.evaluation.protocols else None
-    record = _record(config, recipe, module, splits, withheld, folder, best_epoch=int(kept["epoch"]))
+    record = _record(config, recipe, module, splits, whole.train.labels, folder, int(kept["epoch"]))
     save_record(record, folder / RECORD)
     for leftover in (folder / LAST, folder / BEST):
         leftover.unlink()
@@ -135,13 +137,13 @@ def _record(
     recipe: str,
     module: LatentModule,
     splits: Splits,
-    withheld: Tensor | None,
+    every_y: Tensor,
     folder: Path,
     best_epoch: int,
 ) -> Record:
     """Export the model, embed the split that is evaluated, take its card.
 
-    `withheld` are all labels of the training images, (n,), where the card is to have both protocols.
+    `every_y` are the labels of the training images before any were withheld, (n,).
     """
     _export(module, splits.train, folder)
     chosen = config.evaluation
@@ -155,7 +157,7 @@ def _record(
         recipe=recipe,
         seed=config.seed,
         config=dataclasses.asdict(config),
-        card=_card(config, latent, train, withheld),
+        card=_card(config, module.model, latent, train, every_y),
         history=module.history,
         best_epoch=best_epoch,
         seconds=module.seconds,
@@ -163,21 +165,24 @@ def _record(
         sources=source_hashes(),
         versions=versions(),
         hardware=hardware(config.training.accelerator),
-        warnings=module.alarms,
+        warnings=[*filter(None, [lost_classes(splits.train.labels, every_y)]), *module.alarms],
     )
 
 
-def _card(config: Train, latent: Latent, train: Latent, withheld: Tensor | None) -> Card:
+def _card(config: Train, model: nn.Module, latent: Latent, train: Latent, every_y: Tensor) -> Card:
     c, seed = config.evaluation, config.seed
     card = take_card(
         latent, train, split=c.split, bootstrap=c.bootstrap, probe_limit=c.probe_limit, seed=seed
     )
-    if withheld is None or not (latent.y >= 0).any():
-        return card
-    both = protocol_findings(
-        train.z, withheld, train.y, latent.z, latent.y, split=c.split, limit=c.probe_limit, seed=seed
-    )
-    return replace(card, findings={**card.findings, **both})
+    found = dict(card.findings)
+    if isinstance(model, Model) and model.prior is not None:
+        with torch.no_grad():
+            found |= component_findings(model.prior, latent.z, latent.y, split=c.split)
+    if c.protocols and (latent.y >= 0).any():
+        found |= protocol_findings(
+            train.z, every_y, train.y, latent.z, latent.y, split=c.split, limit=c.probe_limit, seed=seed
+        )
+    return replace(card, findings=found)
 
 
 def _export(module: LatentModule, train: ImageSet, folder: Path) -> None:

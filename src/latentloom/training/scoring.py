@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from latentloom.checks import check_choice
 from latentloom.evaluation import SCORES, class_geometry, class_means, collapse, latent_health
+from latentloom.evaluation.health import posterior_collapse
 from latentloom.evaluation.probes import knn_predictions
+from latentloom.latent.posterior import active_units
 from latentloom.values import Direction, Latent
 
 FITTED = (
@@ -65,8 +67,11 @@ class Scoring:
             scores[FITTED] = float((knn_predictions(train.z, train.y, latent.z) == latent.y).float().mean())
         elif self.monitor not in scores:
             scores[self.monitor] = value(self.monitor, latent)
-        classes = class_geometry(latent.z, latent.y, latent["class_centres"])
-        return Measured(scores, classes, collapse(latent.z, latent.y))
+        alarm = collapse(latent.z, latent.y)
+        if "mean" in latent:
+            scores["active_units"] = active_units(latent["mean"]).item()
+            alarm = alarm or posterior_collapse(latent["mean"])
+        return Measured(scores, class_geometry(latent.z, latent.y, latent["class_centres"]), alarm)
 
 
 def readable(name: str, latent: Latent) -> bool:
