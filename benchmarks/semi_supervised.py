@@ -1,12 +1,16 @@
 """Few labels on MNIST: the models of the thesis, its errors one at a time, and how weights were chosen.
 
     python benchmarks/semi_supervised.py tune
+    python benchmarks/semi_supervised.py few
     python benchmarks/semi_supervised.py grid
     python benchmarks/semi_supervised.py errors
 
 tune    weights and margins, on Fashion-MNIST with 60 labels and 6,000, so that no label of MNIST has a say.
         The rule: of the settings of a model that with the highest accuracy of kNN fitted on the given labels,
-        on validation images, mean over both numbers of labels
+        on validation images, mean over both numbers of labels. Where that lay at the end of a grid, the grid
+        was made longer there, once
+few     how most is made of 60 labels: shifted images and pseudo-labels, by the same rule on the same images,
+        with the convolutional pair
 grid    every model with 60, 6,000 and all labels, latent dimension 10, three seeds; and once each with 6
         labels, and with dimension 2
 errors  a hypercube prior beside triplet loss with all labels, and what the thesis has otherwise, one change
@@ -68,15 +72,25 @@ ERRORS: dict[str, dict[str, str]] = {
     },
 }
 WEIGHTS: dict[str, list[dict[str, str]]] = {
-    "dml-triplet": [{f"{TRIPLET}.options.margin": margin} for margin in ("0.2", "1", "5")],
+    "dml-triplet": [{f"{TRIPLET}.options.margin": margin} for margin in ("0.05", "0.2", "1", "5")],
     "dml-autoencoder": [
         {f"{TRIPLET}.weight": weight, f"{TRIPLET}.options.margin": margin}
-        for weight in ("1", "10", "100")
-        for margin in ("1", "5")
+        for weight, margins in {"0.1": "1", "1": "0.2 1 5", "10": "0.2 1 5", "100": "1 5"}.items()
+        for margin in margins.split()
     ],
     "dml-gmm-prior": [{f"{KL}.weight": weight} for weight in ("0.001", "0.01", "0.1")],
-    "metric-vae": [{f"{TRIPLET}.weight": weight} for weight in ("10", "100", "1000")],
+    "metric-vae": [{f"{TRIPLET}.weight": weight} for weight in ("1", "10", "100", "1000")],
 }
+CONVOLUTIONAL = {"model.encoder": "conv", "model.decoder": "conv"}
+SHIFTED = {"data.augment": "[crop]"}
+PSEUDO = "{kind: linear, start: 0.0, stop: %s}"
+WAYS: dict[str, dict[str, str]] = {
+    "plain": {},
+    "shifted": SHIFTED,
+    "shifted, pseudo-labels for up to half": {**SHIFTED, "training.pseudo_labels": PSEUDO % 0.5},
+    "shifted, pseudo-labels for up to all": {**SHIFTED, "training.pseudo_labels": PSEUDO % 1.0},
+}
+TUNED = ("tune", "few")  # the stages that choose
 
 
 @dataclass(frozen=True)
@@ -96,8 +110,10 @@ class Asked:
 
     @property
     def overrides(self) -> list[tuple[str, str]]:
-        decoder = [("model.decoder", "mlp")] if load_recipe(self.recipe).model.decoder else []
-        return [("model.encoder", "mlp"), *decoder, ("data.labels", self.labels), *self.fields.items()]
+        pair = {"model.encoder": "mlp", "model.decoder": "mlp"}
+        if not load_recipe(self.recipe).model.decoder:
+            del pair["model.decoder"]
+        return list({**pair, "data.labels": self.labels, **self.fields}.items())
 
 
 def grid() -> list[Asked]:
@@ -122,7 +138,14 @@ def tune() -> list[Asked]:
     ]
 
 
-STAGES = {"tune": tune, "grid": grid, "errors": errors}
+def few() -> list[Asked]:
+    encoder = {"model.encoder": "conv"}
+    metric = [Asked("dml-triplet", "60", {**encoder, **way}, 1, said) for said, way in WAYS.items()]
+    joint = [Asked("dml-autoencoder", "60", {**CONVOLUTIONAL, **way}, 1, said) for said, way in WAYS.items()]
+    return [*metric, *joint]
+
+
+STAGES = {"few": few, "tune": tune, "grid": grid, "errors": errors}
 
 
 def main() -> None:
@@ -138,7 +161,7 @@ def main() -> None:
     parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"))
     given = parser.parse_args()
     on = {"data.name": "mnist"}
-    if given.stage == "tune":
+    if given.stage in TUNED:
         on = {"data.name": "fashion-mnist", "evaluation.split": "validation"}
     budget = [*on.items(), *BUDGET.items(), *map(tuple, given.set)]
     lines = [one for one in STAGES[given.stage]() if not given.only or one.recipe in given.only]
@@ -174,7 +197,7 @@ def report(
     out: Path,
 ) -> None:
     """Print the table, and write it with all figures behind it."""
-    picked = chosen(lines, runs) if stage == "tune" else set()
+    picked = chosen(lines, runs) if stage in TUNED else set()
     heads = ["model", "labels", "set", *(f"{name} ↑" for name in SHOWN), "seeds"]
     rows = [heads, ["---"] * 3 + ["---:"] * (len(SHOWN) + 1)]
     for one in lines:
