@@ -14,8 +14,11 @@ from latentloom.evaluation import SCORES, ScoreInfo
 Inputs = dict[str, Tensor]
 CLASSES, DIMS, N = 4, 5, 40
 Y = torch.arange(N) % CLASSES
+COARSE_OF = torch.tensor([0, 0, 1, 1])
 
-PER_CLASS = ("class_embeddings", "class_centres")
+PLACES = ("class_embeddings", "class_centres")  # rows of classes in the latent space
+PER_CLASS = (*PLACES, "label_embeddings")
+SHARED = (*PER_CLASS, "coarse_of", "coarse_embeddings")
 GIVEN = ", with what it may read"
 # What a score is given: what it needs, and where it takes more, also all of that.
 READS = {name: info.reads for name, info in SCORES.items()} | {
@@ -41,6 +44,9 @@ def scene() -> Inputs:
         "logits": torch.eye(CLASSES, dtype=torch.float64)[y] + random(N, CLASSES, seed=2),
         "class_embeddings": places + 0.3 * random(CLASSES, DIMS, seed=4) + 3,
         "class_centres": places + 0.3 * random(CLASSES, DIMS, seed=5) + 3,
+        "label_embeddings": random(CLASSES, 6, seed=6),
+        "coarse_of": torch.tensor([2, 2, 0, 1]),
+        "coarse_embeddings": random(3, 6, seed=7),
     }
 
 
@@ -53,13 +59,13 @@ def value(name: str, inputs: Inputs) -> float:
 
 
 def each_image(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    """The inputs with a change of the rows of images; those of classes stay."""
-    return {key: rows if key in PER_CLASS else change(rows) for key, rows in inputs.items()}
+    """The inputs with a change of the rows of images; those of classes and groups stay."""
+    return {key: rows if key in SHARED else change(rows) for key, rows in inputs.items()}
 
 
 def each_place(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
     """The inputs with a change of all that is a place in the latent space."""
-    return {key: change(rows) if key in ("z", *PER_CLASS) else rows for key, rows in inputs.items()}
+    return {key: change(rows) if key in ("z", *PLACES) else rows for key, rows in inputs.items()}
 
 
 def assert_law(name: str, exempt: Mapping[str, str], before: float, after: float) -> None:
@@ -77,6 +83,7 @@ def noisier(amount: float) -> Inputs:
         "y": Y,
         "class_embeddings": places,
         "class_centres": places,
+        "coarse_of": COARSE_OF,
     }
 
 
@@ -94,6 +101,34 @@ def more_wrong(amount: float) -> Inputs:
     return {
         "logits": 20 * torch.eye(CLASSES, dtype=torch.float64)[torch.where(wrong, Y + 1, Y) % CLASSES],
         "y": Y,
+        "coarse_of": COARSE_OF,
+    }
+
+
+def graver(amount: float) -> Inputs:
+    """All images are of class 0, the more of them called 3 and not 1, the larger the amount."""
+    turns = torch.tensor([0.0, 0.2, 0.6, 1.4], dtype=torch.float64)
+    called = torch.where(torch.arange(N) < round(amount * N / 3), 3, 1)
+    return {
+        "logits": torch.eye(CLASSES, dtype=torch.float64)[called],
+        "y": torch.zeros_like(Y),
+        "label_embeddings": torch.stack([turns.cos(), turns.sin()], 1),
+    }
+
+
+def less_meant(amount: float) -> Inputs:
+    """Twelve classes in six groups that lie about as their names do, less so the larger the amount."""
+    groups, y = torch.arange(12) // 2, torch.arange(4 * 12) % 12
+    middles = torch.nn.functional.normalize(random(6, DIMS))
+    meant = middles[groups] + 0.2 * random(6, DIMS, seed=3)[groups] * torch.tensor([[1], [-1]]).repeat(6, 1)
+    places = meant + amount * random(12, DIMS, seed=6)
+    return {
+        "z": places[y],
+        "y": y,
+        "class_centres": places,
+        "label_embeddings": meant,
+        "coarse_of": groups,
+        "coarse_embeddings": middles,
     }
 
 
@@ -115,6 +150,16 @@ WORSE: dict[str, Callable[[float], Inputs]] = {
     "micro_f1": more_wrong,
     "macro_f1": more_wrong,
     "calibration_error": more_wrong,
+    "silhouette_cosine": noisier,
+    "coarse_silhouette": noisier,
+    "coarse_silhouette_cosine": noisier,
+    "hit_rate": less_meant,
+    "semantic_spearman": less_meant,
+    "semantic_pearson": less_meant,
+    "coarse_spearman": less_meant,
+    "coarse_pearson": less_meant,
+    "severity": graver,
+    "coarse_accuracy": more_wrong,
 }
 
 
@@ -152,10 +197,13 @@ def test_names_of_the_classes_do_not_matter(name: str) -> None:
     inputs, names = scene(), torch.tensor([5, 0, 6, 2])
     logits = torch.full((N, 7), -1e9, dtype=torch.float64).index_copy(1, names, inputs["logits"])
     classes = {
-        key: torch.full((7, DIMS), math.nan, dtype=torch.float64).index_copy(0, names, inputs[key])
+        key: torch.full((7, inputs[key].shape[1]), math.nan, dtype=torch.float64).index_copy(
+            0, names, inputs[key]
+        )
         for key in PER_CLASS
     }
-    after = value(name, {"z": inputs["z"], "y": names[inputs["y"]], "logits": logits, **classes})
+    classes["coarse_of"] = torch.full((7,), -1).index_copy(0, names, inputs["coarse_of"])
+    after = value(name, inputs | {"y": names[inputs["y"]], "logits": logits, **classes})
     assert after == pytest.approx(value(name, inputs), rel=1e-9)
 
 
@@ -170,6 +218,8 @@ FROM_THE_ORIGIN = {
     "centre_cosine": "an angle at the origin",
     "nearest_embedding_cosine_accuracy": "an angle at the origin",
     "nearest_centre_cosine_accuracy": "an angle at the origin",
+    "silhouette_cosine": "an angle at the origin",
+    "coarse_silhouette_cosine": "an angle at the origin",
 }
 
 
@@ -233,9 +283,7 @@ SPOILED: dict[str, Callable[[Inputs], Inputs]] = {
     "far more dimensions than points": lambda i: i | {"z": random(N, 200)},
     "no labels": lambda i: i | {"y": torch.full_like(i["y"], -1)},
     "nothing": lambda i: each_image(i, lambda rows: rows[:0]),
-    "classes without a centre": lambda i: (
-        i | {key: i[key].index_fill(0, Y[1:3], math.nan) for key in PER_CLASS}
-    ),
+    "classes without a centre": lambda i: i | {key: i[key].index_fill(0, Y[1:3], math.nan) for key in PLACES},
     "huge": lambda i: i | {"z": (i["z"] * 1e37).float(), "logits": (i["logits"] * 1e37).float()},
     "tiny": lambda i: i | {"z": (i["z"] * 1e-40).float(), "logits": (i["logits"] * 1e-40).float()},
 }
@@ -247,7 +295,8 @@ def test_stays_in_its_range_where_there_is_little_to_compare(name: str, spoil: s
     info, inputs = info_of(name), SPOILED[spoil](scene())
     classes, dims = max(CLASSES, *inputs["y"].tolist(), 0) + 1, inputs["z"].shape[1]
     if inputs["z"].shape[1:] != inputs["class_centres"].shape[1:] or classes > CLASSES + 1:
-        inputs |= {key: random(classes, dims) for key in PER_CLASS}
+        inputs |= {key: random(classes, dims) for key in PLACES}
+        inputs |= {"label_embeddings": random(classes, 6), "coarse_of": torch.arange(classes) % 3}
     assert info.low <= value(name, inputs) <= info.high
 
 
@@ -264,6 +313,14 @@ NOT_WORST = {
     "nearest_embedding_cosine_accuracy": "all images get one class, which is right for some",
     "nearest_centre_accuracy": "all images get one class, which is right for some",
     "nearest_centre_cosine_accuracy": "all images get one class, which is right for some",
+    "silhouette_cosine": "0, as the silhouette",
+    "coarse_silhouette": "0, as the silhouette",
+    "coarse_silhouette_cosine": "0, as the silhouette",
+    "hit_rate": "all classes get one for the nearest, which is right for some",
+    "semantic_spearman": "0: what does not vary goes neither with the names nor against them",
+    "semantic_pearson": "0: what does not vary goes neither with the names nor against them",
+    "coarse_spearman": "0: what does not vary goes neither with the names nor against them",
+    "coarse_pearson": "0: what does not vary goes neither with the names nor against them",
 }
 
 

@@ -76,10 +76,25 @@ SETTINGS: dict[str, Setting] = {
     "unit_kl free bits": Setting("unit_kl", {"free_bits": 0.1}),
     "reconstruction": Setting("reconstruction"),
     "reconstruction bernoulli": Setting("reconstruction", {"likelihood": "bernoulli", "pixels": "mean"}),
+    "semantic_anchor": Setting("semantic_anchor"),
+    "semantic_anchor coarse": Setting(
+        "semantic_anchor", {"coarse_weight": 0.3}, ("coarse_embeddings", "coarse")
+    ),
+    "semantic_anchor balance": Setting("semantic_anchor", {}, ("coarse_embeddings", "coarse", "balance")),
+    "semantic_triplet": Setting("semantic_triplet"),
+    "semantic_triplet by distance": Setting("semantic_triplet", {"by_distance": True}),
+    "semantic_triplet random": Setting("semantic_triplet", {"negatives": "random"}, ("noise",)),
+    "centering": Setting("centering"),
+    "centering mean": Setting("centering", {"reduction": "mean"}),
+    "unit_variance": Setting("unit_variance"),
+    "unit_variance mean": Setting("unit_variance", {"reduction": "mean"}),
+    "decorrelation": Setting("decorrelation"),
 }
 
 every_setting = pytest.mark.parametrize("name", SETTINGS)
 GENERATIVE = [name for name, s in SETTINGS.items() if s.term in ("kl", "unit_kl", "reconstruction")]
+SEMANTIC = [name for name, s in SETTINGS.items() if s.term.startswith("semantic_")]
+CENTERING, SPREAD = ["centering", "centering mean"], ["unit_variance", "unit_variance mean", "decorrelation"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,26 @@ class Inputs:
     @property
     def x(self) -> Tensor:
         return (self.reconstruction > 0).to(self.z.dtype)
+
+    @property
+    def label_embeddings(self) -> Tensor:
+        return self.centres
+
+    @property
+    def coarse_embeddings(self) -> Tensor:
+        return -self.centres  # a group per class
+
+    @property
+    def coarse(self) -> Tensor:
+        return self.y
+
+    @property
+    def balance(self) -> Tensor:
+        return torch.tensor([0.7, -0.2])
+
+    @property
+    def noise(self) -> Tensor:
+        return 0.37 * self.cluster.float() % 1
 
     def rows(self, index: Any) -> Inputs:
         return replace(self, z=self.z[index], y=self.y[index], cluster=self.cluster[index])
@@ -176,20 +211,24 @@ def test_order_of_the_batch_does_not_matter(name: str) -> None:
     holds(name, NO_ORDER, lambda: assert_close(evaluate(name, inputs.rows(order)), evaluate(name, inputs)))
 
 
+NO_RENAMING = {"semantic_triplet random": "noise picks the number of a class"}
+
+
 @every_setting
 def test_numbers_of_classes_and_clusters_do_not_matter(name: str) -> None:
     inputs, number = scene(), torch.tensor([2, 0, 3, 1])
     reads = SETTINGS[name].reads
     z = inputs.z[:, number.argsort()] if "logits" in reads else inputs.z
     renamed = Inputs(z, number[inputs.y], 977 - inputs.cluster, inputs.centres[number.argsort()])
-    assert_close(evaluate(name, renamed), evaluate(name, inputs))
-    if not {"logits", "centres", "class_embeddings"} & set(reads):
+    holds(name, NO_RENAMING, lambda: assert_close(evaluate(name, renamed), evaluate(name, inputs)))
+    if not {"logits", "centres", "class_embeddings", "label_embeddings"} & set(reads):
         assert_close(evaluate(name, replace(inputs, y=inputs.y * 1000 + 7)), evaluate(name, inputs))
 
 
 NO_ROTATION = dict.fromkeys(
     ["cross_entropy", "cross_entropy smoothed"], "a coordinate of the logits belongs to a class"
 ) | dict.fromkeys(GENERATIVE, "what z is made into is taken by coordinates")
+NO_ROTATION |= dict.fromkeys(SPREAD, "dimensions are told apart")
 NO_TRANSLATION = dict.fromkeys(
     [
         *("contrastive pml", "triplet pml", "n_pair", "n_pair pml", "supcon", "supcon in", "cosine_target"),
@@ -200,7 +239,9 @@ NO_TRANSLATION = dict.fromkeys(
     ["cross_entropy", "cross_entropy smoothed"], "a coordinate of the logits belongs to a class"
 )
 NO_TRANSLATION |= dict.fromkeys(GENERATIVE, "priors and images stay where they are")
-NO_LABELS = dict.fromkeys(GENERATIVE, "needs no label, so that every row counts")
+NO_TRANSLATION |= dict.fromkeys(SEMANTIC, "angles are taken from the origin")
+NO_TRANSLATION |= dict.fromkeys(CENTERING, "the origin stays where it is")
+NO_LABELS = dict.fromkeys([*GENERATIVE, *CENTERING, *SPREAD], "needs no label, so that every row counts")
 
 
 @every_setting

@@ -11,6 +11,8 @@ from latentloom.losses.classification import cross_entropy
 from latentloom.losses.clusters import center, latent_boost, magnet
 from latentloom.losses.generative import kl, reconstruction, unit_kl
 from latentloom.losses.pairs import contrastive, n_pair, supcon, triplet
+from latentloom.losses.regularisers import centering, decorrelation, unit_variance
+from latentloom.losses.semantic import semantic_anchor, semantic_triplet
 from latentloom.losses.targets import class_proximity, comparison, cosine_target, euclidean_target, push_pull
 
 __all__ = [
@@ -19,12 +21,14 @@ __all__ = [
     "adacos",
     "arcface",
     "center",
+    "centering",
     "class_proximity",
     "comparison",
     "contrastive",
     "cosface",
     "cosine_target",
     "cross_entropy",
+    "decorrelation",
     "euclidean_target",
     "find_term",
     "kl",
@@ -33,9 +37,12 @@ __all__ = [
     "n_pair",
     "push_pull",
     "reconstruction",
+    "semantic_anchor",
+    "semantic_triplet",
     "sphereface",
     "supcon",
     "term",
     "triplet",
     "unit_kl",
+    "unit_variance",
 ]
