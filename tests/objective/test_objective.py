@@ -210,7 +210,8 @@ def test_empty_batch() -> None:
     samples = {k: v[:0] for k, v in batch().samples.items()}
     samples |= dict.fromkeys(("mean", "logvar", "reconstruction", "x"), samples["z"])
     samples["log_prior"] = samples["z"].sum(1)
-    shared = {"class_embeddings": torch.randn(3, samples["z"].shape[1], dtype=samples["z"].dtype)}
+    per_class = torch.randn(3, samples["z"].shape[1], dtype=samples["z"].dtype)
+    shared = {"class_embeddings": per_class, "label_embeddings": per_class}
     found = Objective(dict.fromkeys(TERMS, 1.0))(Latent(samples, shared))
     assert found.total == 0
     assert found.total.requires_grad

@@ -16,6 +16,7 @@ from latentloom.config import Schedule, Term
 from latentloom.latent.pairs import groups, positive_pairs
 from latentloom.losses import TermInfo, find_term
 from latentloom.objective.schedules import at
+from latentloom.objective.weighting import weighting_for
 from latentloom.values import Breakdown, Latent
 
 CLASSIFICATION = "cross_entropy"  # the term that `lam` sets against all others
@@ -34,6 +35,9 @@ class Objective(nn.Module):
             (1 - A) * weight (SAFIR).
         alternate: terms that read labels count in every step (never), in every second epoch, the first
             among them, or in every second batch.
+        weighting: fixed, or a name of `weighting_for`: each part is then multiplied by a weight that moves
+            with the parts. Those that learn have parameters, here, for the optimiser.
+        floor, freeze_after: of the weightings floor and frozen.
 
     A term whose weight is 0 is not evaluated.
 
@@ -48,6 +52,9 @@ class Objective(nn.Module):
         *,
         alpha: float | Schedule | None = None,
         alternate: Literal["never", "epoch", "batch"] = "never",
+        weighting: str = "fixed",
+        floor: float = 0.05,
+        freeze_after: float = 0.1,
     ) -> None:
         super().__init__()
         self.terms = {n: t if isinstance(t, Term) else Term(weight=t) for n, t in terms.items()}
@@ -68,14 +75,35 @@ class Objective(nn.Module):
             self._check_lam()
         if alpha is not None:
             self._check_alpha()
+        # Places among the losses that are weighed; a term that never counts has none.
+        self._weighed = [name for name, term in self.terms.items() if term.weight != 0]
+        self.weighting = weighting_for(
+            weighting, [*map(self._classifies, self._weighed)], floor=floor, freeze_after=freeze_after
+        )
+        if self.weighting is not None and (lam is not None or alpha is not None):
+            raise UserError(
+                f"lambda and alpha divide constant weights, and those of {weighting} move; leave them out, "
+                "or set --objective.weighting fixed"
+            )
 
     @classmethod
     def from_config(cls, config: ObjectiveConfig) -> Objective:
         """The objective that a recipe describes."""
-        return cls(config.terms, config.lam, alpha=config.alpha, alternate=config.alternate)
+        return cls(
+            config.terms,
+            config.lam,
+            alpha=config.alpha,
+            alternate=config.alternate,
+            weighting=config.weighting,
+            floor=config.floor,
+            freeze_after=config.freeze_after,
+        )
 
     def weights(self, progress: float, turn: int = 0) -> dict[str, float]:
-        """Effective weight of each term at `progress` in [0, 1], in the epoch or batch `turn`, from 0."""
+        """Weight of each term at `progress` in [0, 1], in the epoch or batch `turn`, from 0.
+
+        A weighting that is not fixed comes on top; see `Breakdown.weights`.
+        """
         weights = {name: _as_float(at(term.weight, progress)) for name, term in self.terms.items()}
         if self.lam is not None:
             lam = _as_float(at(self.lam, progress))
@@ -102,7 +130,7 @@ class Objective(nn.Module):
             labelled: a batch of labelled rows, for the terms that read labels; the others then read
                 `latent` alone.
         """
-        weights = self.weights(progress, turn)
+        weights: dict[str, float | Tensor] = {**self.weights(progress, turn)}
         taught = latent if labelled is None else labelled
         options = {name: self._options(name, progress) for name in self.terms}
         parts = {
@@ -110,6 +138,9 @@ class Objective(nn.Module):
             for name, weight in weights.items()
             if weight != 0
         }
+        if self.weighting is not None and parts:
+            parts, learned = self._reweighed(parts, progress)
+            weights |= {name: weights[name] * learned[name] for name in learned}
         nothing = latent.z[:0].sum()  # 0 with the graph kept; z.sum() * 0 is nan where the sum is infinite
         total = sum(parts.values(), nothing)
         return Breakdown(
@@ -119,6 +150,17 @@ class Objective(nn.Module):
             options=self.moving_options(progress),
             counts=batch_counts(taught.y),
         )
+
+    def _reweighed(
+        self, parts: Mapping[str, Tensor], progress: float
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The parts after the weighting, and the weights, detached, that it gives to each term."""
+        assert self.weighting is not None
+        nothing = torch.zeros_like(next(iter(parts.values())))  # of terms that have no turn
+        losses = torch.stack([parts.get(name, nothing) for name in self._weighed])
+        found, weights = self.weighting(losses, progress)
+        after = dict(zip(self._weighed, found, strict=True))
+        return {name: after[name] for name in parts}, dict(zip(self._weighed, weights.detach(), strict=True))
 
     def _options(self, name: str, progress: float) -> dict[str, Any]:
         return {key: at(value, progress) for key, value in self.terms[name].options.items()}

@@ -17,6 +17,7 @@ from latentloom.report.maps import MapData
 from latentloom.report.protocol import doubts, protocol
 from latentloom.report.rows import Runs, summary
 from latentloom.report.tables import NOTHING, digits, headings, times
+from latentloom.report.weights import weight_areas, weight_legend
 
 CURVES = {
     "val/accuracy": "Validation accuracy",
@@ -65,6 +66,8 @@ def write_page(
         **_generated(generated or {}),
         captions=CAPTIONS,
         loss_parts=_all_json(generative.loss_parts(records_by_recipe)),
+        weights=_all_json(weight_areas(records_by_recipe)),
+        weight_legend=weight_legend(records_by_recipe),
         schedules={
             key: _json(figures.curves(records_by_recipe, key)) for key in figures.scheduled(records_by_recipe)
         },

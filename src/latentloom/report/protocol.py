@@ -24,8 +24,9 @@ def _distinct(texts: Iterable[str]) -> list[str]:
 def _images(record: Record) -> str:
     data = record.config["data"]
     limit = f"{data['limit']} of the training images" if data["limit"] else "all training images"
-    split = f"{data['validation']:.0%} of them for validation"
-    return f"{limit}, {split}; scores on {record.card.images} {record.card.split} images"
+    share = f"{data['validation']:.0%} of them"
+    held_out = "half of the test images" if data.get("split") == "paper" else share
+    return f"{limit}, {held_out} for validation; scores on {record.card.images} {record.card.split} images"
 
 
 def _selection(record: Record) -> str:
