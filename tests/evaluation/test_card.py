@@ -25,7 +25,8 @@ PROBES = {
     "linear_probe_accuracy": linear_predictions,
 }
 NEAREST = {name for name in SCORES if name.startswith("nearest_")}
-WITH_INTERVAL = {"accuracy", "micro_f1", "macro_f1", "silhouette", *NEAREST, *PROBES}
+SILHOUETTES = {name for name in SCORES if "silhouette" in name}
+WITH_INTERVAL = {"accuracy", "coarse_accuracy", "micro_f1", "macro_f1", *SILHOUETTES, *NEAREST, *PROBES}
 
 
 def latents(n: int = 120, seed: int = 0) -> Latent:
@@ -35,7 +36,15 @@ def latents(n: int = 120, seed: int = 0) -> Latent:
     y = torch.randint(3, (n,), generator=g)
     z = middles[y] + torch.randn(n, 3, generator=g)
     y[::10] = -1
-    return Latent({"z": z, "y": y, "logits": -torch.cdist(z, middles)}, {"class_embeddings": middles + 0.5})
+    return Latent(
+        {"z": z, "y": y, "logits": -torch.cdist(z, middles)},
+        {
+            "class_embeddings": middles + 0.5,
+            "label_embeddings": torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.6, 0.8]]),
+            "coarse_of": torch.tensor([0, 0, 1]),
+            "coarse_embeddings": torch.eye(2),
+        },
+    )
 
 
 @cache

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentloom.evaluation import SCORES
+from latentloom.evaluation import SCORES, semantics
 
 Points = list[list[float]]
 Labels = list[int]
@@ -281,8 +281,12 @@ CASES = {
 }
 
 
+# Those of meaning have their cases in a file of their own.
+HERE = {name: info for name, info in SCORES.items() if info.fn.__module__ != semantics.__name__}
+
+
 def test_every_score_has_a_case() -> None:
-    assert CASES.keys() == SCORES.keys()
+    assert CASES.keys() == HERE.keys()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -310,7 +314,7 @@ GIVEN_CENTRES: dict[str, Callable[[Points, Labels, Points], float]] = {
 
 
 def test_every_score_of_given_centres_has_a_case() -> None:
-    assert GIVEN_CENTRES.keys() == {name for name, info in SCORES.items() if info.may_read}
+    assert GIVEN_CENTRES.keys() == {name for name, info in HERE.items() if info.may_read}
 
 
 @pytest.mark.parametrize("name", GIVEN_CENTRES)
