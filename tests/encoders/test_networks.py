@@ -16,6 +16,8 @@ from latentloom.encoders.normalise import Standardise
 from latentloom.values import Latent
 
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
+FROM_TIMM = {name for name, info in ENCODERS.items() if info.timm}  # tested beside these, with small models
+DEEP = {"resnet101", "resnet152"}  # ResNet-50 with more blocks
 
 
 def images(n: int, channels: int, size: int) -> Tensor:
@@ -52,7 +54,7 @@ def strict() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"resnet101"}))  # ResNet-50 with more blocks
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - FROM_TIMM - DEEP))
 def test_two_steps_move_every_weight(name: str) -> None:
     model = build(name, channels=3, latent_dim=None)
     before = [p.detach().clone() for p in model.parameters()]
@@ -70,6 +72,13 @@ DIMS = {
     "resnet18": 512,
     "resnet50": 2048,
     "resnet101": 2048,
+    "resnet152": 2048,
+    "convnext_small": 768,
+    "convnext_base": 1024,
+    "convnext_large": 1536,
+    "vit_small_patch32": 384,
+    "vit_base_patch32": 768,
+    "vit_large_patch32": 1024,
 }
 
 
@@ -77,20 +86,16 @@ def test_dimensions_are_those_of_the_papers() -> None:
     assert {name: info.latent_dim for name, info in ENCODERS.items()} == DIMS
 
 
-def test_resnet101_has_its_blocks_and_its_dimension() -> None:
+@pytest.mark.parametrize(("name", "blocks"), [("resnet101", [3, 4, 23, 3]), ("resnet152", [3, 8, 36, 3])])
+def test_deep_resnets_have_their_blocks_and_their_dimension(name: str, blocks: list[int]) -> None:
     with torch.device("meta"):  # shapes alone, at no cost
-        resnet = build_encoder("resnet101", 1, 36, stem="full")
+        resnet = build_encoder(name, 1, 36, stem="full")
         assert resnet(torch.rand(2, 1, 36, 36)).shape == (2, 2048)
-    assert [len(layer) for layer in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)] == [
-        3,
-        4,
-        23,
-        3,
-    ]
+    assert [len(layer) for layer in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)] == blocks
 
 
 @pytest.mark.usefixtures("strict")
-@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"vgg16", "resnet50", "resnet101"}))
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - FROM_TIMM - DEEP - {"vgg16", "resnet50"}))
 def test_training_is_deterministic_through_a_projection(name: str) -> None:
     first, second = (build(name, channels=1, latent_dim=5) for _ in range(2))
     x = images(3, 1, ENCODERS[name].smallest)

@@ -18,10 +18,12 @@ from latentloom.data.splits import (
     check_classes,
     check_part,
     limit,
+    split_halves,
     split_test,
     split_validation,
     without_bad,
 )
+from latentloom.names.coarse import coarse_map
 from latentloom.values import ImageSet, Splits
 
 WITH_PATH = ("folder", "npz")  # written folder:PATH and npz:PATH
@@ -204,8 +206,9 @@ def load(data: Data, seed: int) -> Splits:
 
     First the limits are applied, then files that do not decode are found, then the validation images are
     taken from the training images, stratified. The seed chooses the training and validation images; the
-    test images are the same for every seed. Images keep their size unless they are files or data.size is
-    given.
+    test images are the same for every seed. With data.split paper the validation images are half of the
+    test images, also the same for every seed. Images keep their size unless they are files or data.size
+    is given.
     """
     _check_sizes(data)
     whole, test = _parts(data)
@@ -213,8 +216,16 @@ def load(data: Data, seed: int) -> Splits:
     test = _used(limit(test, data.test_limit, FIXED_SEED), data)
     check_classes(train)
     check_part(test)
+    if data.split == "paper":
+        return Splits(train, *split_halves(test))
     train, validation = split_validation(train, data.validation, seed)
     return Splits(train, validation, test)
+
+
+def class_names(data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the classes of a data set, and of its coarse classes."""
+    part, _ = _parts(data)
+    return part.class_names, part.coarse_names
 
 
 def find_dataset(name: str) -> tuple[Dataset, str]:
@@ -260,6 +271,8 @@ def _parts(data: Data) -> tuple[ImageSet, ImageSet]:
     dataset, path = find_dataset(data.name)
     files = {dataset.name: Path(path).expanduser()} if path else locate(dataset, data)
     parts = [_named(part, data.name, dataset) for part in dataset.read(files, data) if part is not None]
+    if data.coarse is not None:
+        parts = [_grouped(part, data.coarse, dataset) for part in parts]
     return (parts[0], parts[1]) if len(parts) > 1 else split_test(parts[0])
 
 
@@ -267,3 +280,9 @@ def _named(part: ImageSet, name: str, dataset: Dataset) -> ImageSet:
     part = replace(part, name=name, source=dataset.source, licence=dataset.licence)
     check_part(part)
     return part
+
+
+def _grouped(part: ImageSet, source: str, dataset: Dataset) -> ImageSet:
+    """The images with coarse labels from a paper's groups of classes, or from a file's."""
+    groups = coarse_map(source, dataset.name, part.class_names)
+    return replace(part, coarse=groups.labels(part.labels), coarse_names=groups.names)

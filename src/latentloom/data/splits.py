@@ -78,9 +78,26 @@ def split_validation(train: ImageSet, share: float, seed: int) -> tuple[ImageSet
             "classes; wanted at least one, leaving one of each class; add images, or change data.validation"
         )
     order = labelled[stratified_order(train.labels[labelled], seed)]
-    held_out = torch.zeros(len(train), dtype=torch.bool)
-    held_out[order[len(order) - taken :]] = True
-    return subset(train, (~held_out).nonzero().squeeze(1)), subset(train, held_out.nonzero().squeeze(1))
+    return _apart(train, order[len(order) - taken :])
+
+
+def split_halves(test: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """(validation, test): the test images in halves, always the same, of every class alike.
+
+    Of an odd number of labelled images one more stays in test, as do unlabelled images.
+
+    Paper: LARESA (ICLR 2026 submission), there at random with a fixed seed; here stratified, which gives
+    halves of the same sizes and takes from both the noise of how often a class is in them.
+    """
+    labelled = (test.labels >= 0).nonzero().squeeze(1)
+    if len(labelled) < 2:
+        raise UserError(
+            f"{test.name}: {len(labelled)} labelled test images cannot be split in halves; add some, or take "
+            "validation images from the training images with data.split train"
+        )
+    order = labelled[stratified_order(test.labels[labelled], FIXED_SEED)]
+    rest, validation = _apart(test, order[: len(order) // 2])
+    return validation, rest
 
 
 def split_test(whole: ImageSet) -> tuple[ImageSet, ImageSet]:
@@ -117,6 +134,13 @@ def without_bad(image_set: ImageSet, skip: bool, workers: int) -> ImageSet:
         raise UserError(f"{first} ({len(bad)} of {len(image_set)} files)")
     warnings.warn(f"left out {len(bad)} of {len(image_set)} images, the first because {first}", stacklevel=2)
     return subset(image_set, torch.tensor([row for row in range(len(image_set)) if row not in bad]).long())
+
+
+def _apart(image_set: ImageSet, rows: Tensor) -> tuple[ImageSet, ImageSet]:
+    """The images less those of these rows, and those of these rows, both in their old order."""
+    taken = torch.zeros(len(image_set), dtype=torch.bool)
+    taken[rows] = True
+    return subset(image_set, (~taken).nonzero().squeeze(1)), subset(image_set, taken.nonzero().squeeze(1))
 
 
 def check_part(image_set: ImageSet) -> None:

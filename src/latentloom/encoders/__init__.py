@@ -7,6 +7,7 @@ from latentloom.encoders.heads import Centres, ClassEmbeddings, Linear, paramete
 from latentloom.encoders.model import Model, build_model
 from latentloom.encoders.networks import ENCODERS, build_encoder
 from latentloom.encoders.normalise import Standardise, measured_standardise, paper_standardise
+from latentloom.encoders.semantic import LabelEmbeddings, uniform_noise
 
 __all__ = [
     "DECODERS",
@@ -14,6 +15,7 @@ __all__ = [
     "Centres",
     "ClassEmbeddings",
     "Gaussian",
+    "LabelEmbeddings",
     "Linear",
     "Model",
     "Standardise",
@@ -25,4 +27,5 @@ __all__ = [
     "paper_standardise",
     "parameter_groups",
     "row_noise",
+    "uniform_noise",
 ]

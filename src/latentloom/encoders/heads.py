@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.checks import UserError
+from latentloom.encoders.semantic import LabelEmbeddings
 from latentloom.latent.geometry import Metric, nearness
 from latentloom.values import Latent
 
@@ -78,12 +79,13 @@ class Centres(nn.Module):
 def parameter_groups(
     model: nn.Module, *, weight_decay: float = 0.0, heads_lr: float | None = None
 ) -> list[dict[str, Any]]:
-    """Parameters of a model for any optimiser of torch.optim: the points of classes in a group of their own.
+    """Parameters of a model for any optimiser of torch.optim: what is learned of classes apart.
 
-    Class embeddings and learned centres have no weight decay, which would draw the classes together, and,
-    where `heads_lr` is given, that learning rate. All else has `weight_decay`.
+    Class embeddings and learned centres have no weight decay, which would draw the classes together, nor
+    has the balance of class and group; and, where `heads_lr` is given, they have that learning rate. All
+    else has `weight_decay`.
     """
-    heads = [m for m in model.modules() if isinstance(m, (ClassEmbeddings, Centres))]
+    heads = [m for m in model.modules() if isinstance(m, (ClassEmbeddings, Centres, LabelEmbeddings))]
     points = [parameter for head in heads for parameter in head.parameters()]
     apart = {id(parameter) for parameter in points}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]

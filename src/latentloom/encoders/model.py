@@ -12,6 +12,7 @@ from latentloom.checks import UserError
 from latentloom.encoders.gaussian import Gaussian
 from latentloom.encoders.heads import Centres, ClassEmbeddings, Linear, joined
 from latentloom.encoders.normalise import Standardise, unit_range
+from latentloom.encoders.semantic import LabelEmbeddings, uniform_noise
 from latentloom.latent.priors import Prior
 from latentloom.latent.pullback import pullback_metric
 from latentloom.values import Latent
@@ -69,11 +70,18 @@ class Model(nn.Module):
         h = self.encoder(x)
         latent = Latent({"z": h}) if self.gaussian is None else self.gaussian(h, rows, step)
         parts = [latent, *(head(latent.z) for head in self.heads.values())]
+        if self.training and rows is not None and self.labels is not None:
+            parts.append(Latent({"noise": uniform_noise(rows, step, self.labels.seed)}))
         if self.training if generate is None else generate:
             parts += self._generated(x, latent.z)
         if self.training and self.pullback and pullback:
             parts.append(Latent({"pullback": pullback_metric(self.decode, latent.z)}))
         return joined(parts)
+
+    @property
+    def labels(self) -> LabelEmbeddings | None:
+        """The head that holds what the class names mean, if there is one."""
+        return next((head for head in self.heads.values() if isinstance(head, LabelEmbeddings)), None)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the Gaussian of each image, (n, d) each."""
@@ -104,6 +112,7 @@ def build_model(
     classifier: Classifier = "linear",
     class_embeddings: Tensor | bool = False,
     learned_centres: bool = False,
+    label_embeddings: LabelEmbeddings | None = None,
     gaussian: Gaussian | None = None,
     decoder: nn.Module | None = None,
     pullback: bool = False,
@@ -118,6 +127,7 @@ def build_model(
         classifier: a linear head, the nearest class embedding, or none.
         class_embeddings: add a learned vector per class; a tensor (C, d) is what they start at.
         learned_centres: add one learned point per class.
+        label_embeddings: what the class names mean.
         gaussian, decoder, pullback: as `Model` takes them.
     """
     if classifier in ("euclidean", "cosine") and class_embeddings is False:
@@ -134,6 +144,8 @@ def build_model(
         heads["class_embeddings"] = ClassEmbeddings(latent_dim, classes, start, by)
     if learned_centres:
         heads["centres"] = Centres(latent_dim, classes)
+    if label_embeddings is not None:
+        heads["label_embeddings"] = label_embeddings
     # Channels last makes the convolutions of the small CNN nearly twice as fast on one core.
     whole = nn.Sequential(standardise, encoder).to(memory_format=torch.channels_last)
     return Model(whole, heads, gaussian, decoder, pullback)

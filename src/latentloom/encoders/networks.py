@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from torch import Tensor, nn
 
 from latentloom.checks import UserError, check_choice
-from latentloom.encoders.weights import imagenet_weights, load_weights, read_weights
+from latentloom.encoders.weights import hub_weights, imagenet_weights, load_weights, read_weights
 
 Stem = Literal["auto", "small", "full"]
 MAPS = (32, 64)  # of the two convolutions of `conv`, from the image inwards
@@ -27,21 +28,23 @@ class EncoderInfo:
     smallest: int  # images, in pixels
     about: str
     torchvision: str = ""  # the model of torchvision whose weights it can start from
+    timm: str = ""  # the model of timm whose weights it can start from, with their tag
     stems: bool = False  # it is a ResNet, built with the full stem
+    patch: int = 1  # pixels; the sides of images are multiples of it
 
 
 ENCODERS: dict[str, EncoderInfo] = {}
 
 
 def encoder(
-    latent_dim: int, smallest: int, about: str, *, torchvision: str = "", stems: bool = False
+    latent_dim: int, smallest: int, about: str, *, torchvision: str = ""
 ) -> Callable[[Callable[[int, int], nn.Module]], Callable[[int, int], nn.Module]]:
     """Register a function (channels, size) -> network that ends in (n, latent_dim)."""
 
     def keep(build: Callable[[int, int], nn.Module]) -> Callable[[int, int], nn.Module]:
         if build.__name__ in ENCODERS:
             raise ValueError(f"two encoders are called {build.__name__!r}; rename one")
-        ENCODERS[build.__name__] = EncoderInfo(build, latent_dim, smallest, about, torchvision, stems)
+        ENCODERS[build.__name__] = EncoderInfo(build, latent_dim, smallest, about, torchvision)
         return build
 
     return keep
@@ -65,8 +68,8 @@ def build_encoder(
         latent_dim: where it differs from the network's own, a linear projection without activation follows.
         stem: of a ResNet: `full` is a 7 x 7 convolution of stride 2 and a max-pool, `small` a 3 x 3
             convolution without either, `auto` is small below 64 pixels.
-        pretrained: start from the ImageNet weights of torchvision, which are downloaded.
-        weights: start from this file of weights of the same model of torchvision. Here and with
+        pretrained: start from the ImageNet weights of torchvision or timm, which are downloaded.
+        weights: start from this file of weights of the same model of torchvision or timm. Here and with
             `pretrained`, the convolution of a small stem starts at random.
     """
     _check(name, size, latent_dim, stem)
@@ -77,7 +80,7 @@ def build_encoder(
     if small:
         _shrink_stem(network, channels)
     if pretrained or weights is not None:
-        found, origin = _found_weights(name, weights)
+        found, origin = _found_weights(info, weights)
         load_weights(network, found, origin, fresh_stem=small)
     if latent_dim is None or latent_dim == info.latent_dim:
         return network
@@ -93,6 +96,11 @@ def _check(name: str, size: int, latent_dim: int | None, stem: str) -> None:
             f"encoder {name!r} needs images of at least {info.smallest} pixels, got {size}; "
             "choose mlp, or larger images with --data.size"
         )
+    if size % info.patch:
+        raise UserError(
+            f"encoder {name!r} reads patches of {info.patch} pixels, which do not fill images of {size}; "
+            f"give --data.size {size // info.patch * info.patch}, or a larger multiple of {info.patch}"
+        )
     if latent_dim is not None and latent_dim < 1:
         raise UserError(f"latent_dim must be at least 1, got {latent_dim}")
     if stem != "auto" and not info.stems:
@@ -102,17 +110,18 @@ def _check(name: str, size: int, latent_dim: int | None, stem: str) -> None:
 def _check_weights(name: str, pretrained: bool, weights: str | Path | None) -> None:
     if pretrained and weights is not None:
         raise UserError(f"weights were asked for from ImageNet (pretrained) and from {weights}; choose one")
-    if (pretrained or weights is not None) and not ENCODERS[name].torchvision:
-        able = ", ".join(other for other, info in ENCODERS.items() if info.torchvision)
-        raise UserError(f"encoder {name!r} has no weights to start from; choose one of {able}")
+    able = [other for other, info in ENCODERS.items() if info.torchvision or info.timm]
+    if (pretrained or weights is not None) and name not in able:
+        raise UserError(f"encoder {name!r} has no weights to start from; choose one of {', '.join(able)}")
 
 
-def _found_weights(name: str, weights: str | Path | None) -> tuple[dict[str, Tensor], str]:
-    """Tensors by name, and where they are from: that file, else torchvision."""
-    model = ENCODERS[name].torchvision
-    if weights is None:
-        return imagenet_weights(model), f"torchvision's {model}"
-    return read_weights(weights), str(weights)
+def _found_weights(info: EncoderInfo, weights: str | Path | None) -> tuple[dict[str, Tensor], str]:
+    """Tensors by name, and where they are from: that file, else torchvision or timm."""
+    if weights is not None:
+        return read_weights(weights), str(weights)
+    if info.timm:
+        return hub_weights(info.timm), f"timm's {info.timm}"
+    return imagenet_weights(info.torchvision), f"torchvision's {info.torchvision}"
 
 
 @encoder(latent_dim=64, smallest=4, about="two hidden layers of 256, for small images such as digits")
@@ -185,53 +194,18 @@ def vgg16(channels: int, size: int) -> nn.Module:
     return nn.Sequential(OrderedDict(features=features, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten()))
 
 
-RESNET = "a 3 x 3 stem for images below 64 pixels unless asked otherwise"
+def _resnet(depth: int, latent_dim: int) -> EncoderInfo:
+    name = f"resnet{depth}"
+    about = f"ResNet-{depth}; a 3 x 3 stem for images below {FULL_STEM_FROM} pixels unless asked otherwise"
+    build = partial(_torchvision_resnet, name)
+    return EncoderInfo(build, latent_dim, smallest=16, about=about, torchvision=name, stems=True)
 
 
-@encoder(
-    latent_dim=512,
-    smallest=16,
-    about=f"ResNet-18; {RESNET}",
-    torchvision="resnet18",
-    stems=True,
-)
-def resnet18(channels: int, size: int) -> nn.Module:
-    """ResNet-18 without its last layer."""
-    from torchvision.models import resnet18 as build
+def _torchvision_resnet(model: str, channels: int, size: int) -> nn.Module:
+    """The ResNet without its last layer."""
+    from torchvision.models import get_model
 
-    return _headless(build(weights=None), channels)
-
-
-@encoder(
-    latent_dim=2048,
-    smallest=16,
-    about=f"ResNet-50; {RESNET}",
-    torchvision="resnet50",
-    stems=True,
-)
-def resnet50(channels: int, size: int) -> nn.Module:
-    """ResNet-50 without its last layer."""
-    from torchvision.models import resnet50 as build
-
-    return _headless(build(weights=None), channels)
-
-
-@encoder(
-    latent_dim=2048,
-    smallest=16,
-    about=f"ResNet-101; {RESNET}",
-    torchvision="resnet101",
-    stems=True,
-)
-def resnet101(channels: int, size: int) -> nn.Module:
-    """ResNet-101 without its last layer."""
-    from torchvision.models import resnet101 as build
-
-    return _headless(build(weights=None), channels)
-
-
-def _headless(resnet: nn.Module, channels: int) -> nn.Module:
-    """The ResNet for that many channels, ending in what its last layer would read."""
+    resnet = cast(nn.Module, get_model(model, weights=None))
     if channels != 3:
         resnet.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     resnet.fc = nn.Identity()
@@ -241,3 +215,37 @@ def _headless(resnet: nn.Module, channels: int) -> nn.Module:
 def _shrink_stem(resnet: nn.Module, channels: int) -> None:
     resnet.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
     resnet.maxpool = nn.Identity()
+
+
+def _convnext(letter: str, model: str, latent_dim: int) -> EncoderInfo:
+    about = f"ConvNeXt-{letter}; can start from timm's {model}"
+    return EncoderInfo(partial(_timm_network, model), latent_dim, smallest=32, about=about, timm=model)
+
+
+def _vit(letter: str, model: str, latent_dim: int) -> EncoderInfo:
+    about = f"ViT-{letter}/32, for images of a multiple of 32 pixels; can start from timm's {model}"
+    build = partial(_timm_network, model, fixed=True)
+    return EncoderInfo(build, latent_dim, smallest=32, about=about, timm=model, patch=32)
+
+
+def _timm_network(model: str, channels: int, size: int, *, fixed: bool = False) -> nn.Module:
+    """The network of timm without its last layer; a fixed one is built for images of that size alone."""
+    from timm import create_model
+
+    return create_model(model, in_chans=channels, num_classes=0, img_size=size if fixed else None)
+
+
+# The weights of a family come of one training: of ConvNeXts on ImageNet-1k, of ViTs on ImageNet-21k and
+# then 1k. At 32 pixels the last map of a ConvNeXt is 1 x 1, and a ViT reads one patch.
+ENCODERS |= {
+    "resnet18": _resnet(18, 512),
+    "resnet50": _resnet(50, 2048),
+    "resnet101": _resnet(101, 2048),
+    "resnet152": _resnet(152, 2048),
+    "convnext_small": _convnext("S", "convnext_small.fb_in1k", 768),
+    "convnext_base": _convnext("B", "convnext_base.fb_in1k", 1024),
+    "convnext_large": _convnext("L", "convnext_large.fb_in1k", 1536),
+    "vit_small_patch32": _vit("S", "vit_small_patch32_224.augreg_in21k_ft_in1k", 384),
+    "vit_base_patch32": _vit("B", "vit_base_patch32_224.augreg_in21k_ft_in1k", 768),
+    "vit_large_patch32": _vit("L", "vit_large_patch32_384.orig_in21k_ft_in1k", 1024),
+}

@@ -1,9 +1,10 @@
-"""Weights that networks start from: those of torchvision, downloaded or from a file."""
+"""Weights that networks start from: those of torchvision or timm, downloaded or from a file."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from math import isqrt
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,20 +13,23 @@ from torch import Tensor, nn
 
 from latentloom.checks import UserError
 
-LAST_LAYERS = ("fc.", "classifier.")  # of torchvision's models; ours have none
+LAST_LAYERS = ("fc.", "classifier.", "head.")  # of the models published; ours end before
+POSITIONS = "pos_embed"  # (1, 1 + patches, d) of timm's transformers, that of the class token first
+HUB_FILE = "model.safetensors"  # what every model of timm is called on the hub
 
 
 def load_weights(
     network: nn.Module, weights: Mapping[str, Tensor], origin: str, *, fresh_stem: bool = False
 ) -> None:
-    """Put the weights of a model of torchvision into a network that is this model without its last layer.
+    """Put the weights of a model into a network that is this model without its last layer.
 
     The weights of the last layer are ignored. Where the images have another number of channels, c, the
     first convolution gets the sum of its weights over the colours, divided by c, in each channel; so an
-    image whose channels are all alike is answered as it was in colour.
+    image whose channels are all alike is answered as it was in colour. Where they have another size, the
+    positions of a transformer's patches are interpolated.
 
     Args:
-        network: named as in torchvision, first convolution first.
+        network: named as in torchvision or timm, first convolution first.
         weights: tensors by name.
         origin: of the weights, for messages.
         fresh_stem: leave the first convolution as it is, for a stem that torchvision does not have; says
@@ -33,12 +37,14 @@ def load_weights(
     """
     own = network.state_dict()
     first = next(name for name, value in own.items() if value.ndim == 4)
-    found = {name: value for name, value in weights.items() if not name.startswith(LAST_LAYERS)}
+    found = {name: v for name, v in weights.items() if name in own or not name.startswith(LAST_LAYERS)}
     if fresh_stem:
         warnings.warn(f"{origin} has no weights for the small stem, which starts at random", stacklevel=2)
         found[first] = own[first]
     elif first in found:
         found[first] = _for_channels(found[first], own[first])
+    if POSITIONS in found and POSITIONS in own:
+        found[POSITIONS] = _for_size(found[POSITIONS], own[POSITIONS])
     _check_fit(found, own, origin)
     network.load_state_dict(found)
 
@@ -84,6 +90,26 @@ def imagenet_weights(model: str) -> dict[str, Tensor]:
     return weights
 
 
+def hub_weights(model: str) -> dict[str, Tensor]:
+    """The weights of a model of timm, `architecture.tag`, by its own download from the Hugging Face hub.
+
+    The file is kept in the hub's folder, and taken from there if it is there already. Its name holds no
+    hash to check it by, as the names of torchvision's files do.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from timm.models import load_state_dict_from_hf
+
+    try:
+        weights: dict[str, Tensor] = load_state_dict_from_hf(f"timm/{model}", HUB_FILE)
+    except Exception as error:  # no network, no room, a damaged file
+        raise UserError(
+            f"no weights of {model} ({_reason(error)}), neither from the hub nor in {HF_HUB_CACHE}; get "
+            f"https://huggingface.co/timm/{model}/resolve/main/{HUB_FILE} and start from this file with "
+            f"--model.pretrained false --model.weights {HUB_FILE}"
+        ) from error
+    return weights
+
+
 def _read(path: Path) -> Any:
     from safetensors.torch import load_file
 
@@ -105,6 +131,18 @@ def _for_channels(weight: Tensor, own: Tensor) -> Tensor:
     return weight.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
 
 
+def _for_size(positions: Tensor, own: Tensor) -> Tensor:
+    """(1, 1 + k k, d) -> (1, 1 + l l, d), bicubically as timm does; unchanged where there is no square."""
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    patches = positions.shape[1] - 1 if positions.ndim == 3 else 0
+    if patches < 1 or isqrt(patches) ** 2 != patches:
+        return positions
+    side = isqrt(own.shape[1] - 1)
+    resampled: Tensor = resample_abs_pos_embed(positions, [side, side])
+    return resampled
+
+
 def _check_fit(found: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str) -> None:
     """Refuse tensors of other names or shapes, apart from counts of batches, which old files lack."""
     there, wanted = _shapes(found), _shapes(own)
@@ -114,7 +152,7 @@ def _check_fit(found: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: s
         raise UserError(
             f"{origin} does not fit the encoder: {len(differing)} of {len(wanted)} tensors differ, the first "
             f"{name}: got {there.get(name, 'none')}, wanted {wanted.get(name, 'none')}; "
-            "give the weights of the same model of torchvision"
+            "give the weights of the same model"
         )
 
 
