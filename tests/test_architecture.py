@@ -21,7 +21,19 @@ PACKAGE = ROOT / "src" / "latentloom"
 # An import points only backwards in this order. The package's own __init__ is a facade: it may read
 # everything, and nothing but __main__ may read it.
 ORDER = [
-    *("values", "config", "checks", "files", "records", "recipes", "data", "latent", "encoders", "losses"),
+    *(
+        "values",
+        "config",
+        "checks",
+        "files",
+        "records",
+        "recipes",
+        "names",
+        "data",
+        "latent",
+        "encoders",
+        "losses",
+    ),
     *(
         "objective",
         "evaluation",
@@ -46,7 +58,7 @@ OPEN_BY_DESIGN = {
 }
 UNPICKLING = {f"{m}.{f}" for m in ("pickle", "dill", "joblib") for f in ("load", "loads", "Unpickler")}
 SAFE = {"weights_only": True, "allow_pickle": False}
-HEAVY = {"lightning", "plotly", "torchvision", "sklearn", "pandas"}
+HEAVY = {"lightning", "plotly", "torchvision", "sklearn", "pandas", "timm", "huggingface_hub"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

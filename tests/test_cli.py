@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from latentloom.cli import _parser, main
+from latentloom.config import Data
+from latentloom.data import load
 from latentloom.flags import OWN
 
 QUICK = [
@@ -167,3 +169,24 @@ def test_sweep_refuses_before_anything_starts(capsys, tmp_path):
         capsys, "sweep", "baseline", "--space", str(tmp_path / "mine.yaml"), *place
     )
     assert "--trials must be at least 1" in refused(capsys, "sweep", "baseline", "--trials", "0", *place)
+
+
+# Names of classes
+
+
+def test_names_are_shown_with_what_is_read_for_them(capsys, tmp_path) -> None:
+    out = tmp_path / "vectors.safetensors"
+    assert main(["names", "--data", "digits", "--out", str(out)]) == 0
+    assert "7  seven" in capsys.readouterr().out
+    assert out.exists()
+    assert "say whose class names" in refused(capsys, "names")
+
+
+def test_groups_are_written_to_be_edited_and_are_taken_from_there(capsys, tmp_path) -> None:
+    out = str(tmp_path / "groups.yaml")
+    assert main(["groups", "--data", "digits", "--out", out, "--number", "3"]) == 0
+    assert f"train with --data.coarse {out}" in capsys.readouterr().out
+    splits = load(Data(coarse=out), 0)
+    assert len(splits.train.coarse_names) == 3
+    assert "is there already" in refused(capsys, "groups", "--data", "digits", "--out", out)
+    assert "wanted 2 to 9" in refused(capsys, "groups", "--data", "digits", "--out", out, "--number", "10")

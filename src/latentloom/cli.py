@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides = [(field_of(name), text) for name, text in fields]
         if rest:
             raise UserError(f"what is {rest[0]!r}? fields are set as --data.batch 64; see --help")
-        if overrides and arguments.run not in (_train, _compare, _sweep, _reproduce):
+        if overrides and arguments.run not in (_train, _compare, _sweep, _reproduce, _names, _groups):
             raise UserError(f"{arguments.command} takes no --{overrides[0][0]}")
         arguments.run(arguments, overrides)
     except (UserError, OSError) as error:
@@ -131,6 +131,35 @@ def _reproduce(arguments: argparse.Namespace, overrides: Overrides) -> None:
         write_text(Path(arguments.json), done.json())
 
 
+def _names(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from latentloom.names.command import remake, show
+    from latentloom.names.vectors import MODEL
+
+    if arguments.check:
+        print(remake(check=True))
+        return
+    fine, coarse = _class_names(overrides)
+    print(show(fine, coarse, model=arguments.model or MODEL, revision=arguments.revision, out=arguments.out))
+
+
+def _groups(arguments: argparse.Namespace, overrides: Overrides) -> None:
+    from latentloom.names.groups import suggest_groups
+    from latentloom.names.vectors import MODEL, label_vectors
+
+    fine, _ = _class_names(overrides)
+    found = label_vectors(fine, model=arguments.model or MODEL, revision=arguments.revision)
+    print(suggest_groups(found.vectors, fine, Path(arguments.out), arguments.number))
+
+
+def _class_names(overrides: Overrides) -> tuple[Sequence[str], Sequence[str]]:
+    from latentloom.data.catalogue import class_names
+    from latentloom.recipes import load_recipe
+
+    if "data.name" not in dict(overrides):
+        raise UserError("say whose class names: --data NAME, or --data folder:PATH")
+    return class_names(load_recipe("baseline", overrides).data)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="latentloom",
@@ -142,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "what", metavar="RUN|LATENTS", help="a run's folder, or a .parquet or .npz file with z and y"
     )
+    _add_names(commands)
     listing = _command(commands, "list", _list, "what there is to choose from")
     listing.add_argument("of", choices=LISTS, metavar="|".join(LISTS))
     return parser
@@ -179,6 +209,24 @@ def _add_runs(commands: Commands) -> None:
     again.add_argument("--workers", type=int, default=1, help="runs at a time (1)")
     again.add_argument("--json", help="also write the figures to this file")
     again.add_argument("--folder", help="where the runs are kept (runs/reproduce)")
+
+
+def _add_names(commands: Commands) -> None:
+    names = _command(
+        commands, "names", _names, "what is read for class names, and its vectors", settable=True
+    )
+    names.add_argument("--out", help="write the vectors to this .safetensors file")
+    names.add_argument("--check", action="store_true", help="compute the packaged vectors again and compare")
+    groups = _command(
+        commands, "groups", _groups, "coarse labels from what class names mean, to be edited", settable=True
+    )
+    groups.add_argument("--out", required=True, help="the YAML file, for --data.coarse")
+    groups.add_argument("--number", type=int, help="of groups (that of the best silhouette)")
+    for command in (names, groups):
+        command.add_argument(
+            "--model", help="a name for sentence-transformers, or a folder (all-MiniLM-L6-v2)"
+        )
+        command.add_argument("--revision", help="of the model")
 
 
 def _add_sweep(commands: Commands) -> None:

@@ -46,7 +46,8 @@ class Objective:
 
     With `lam` L the terms that shape the latent space count L * weight, and cross_entropy counts
     (1 - L) * weight; without it every term counts its own weight. With `alpha` A the terms that read
-    labels count (1 - A) * weight, and those that do not A * weight.
+    labels count (1 - A) * weight, and those that do not A * weight. A `weighting` other than fixed
+    multiplies the weight of each term by one that moves with the losses.
     """
 
     terms: dict[str, Term] = field(default_factory=dict)
@@ -54,6 +55,11 @@ class Objective:
     alpha: float | Schedule | None = None
     # Terms that read labels count in every step, in every second epoch, or in every second batch.
     alternate: Literal["never", "epoch", "batch"] = "never"
+    weighting: Literal["fixed", "softmax", "floor", "frozen", "fixed_ce", "uncertainty", "random", "stch"] = (
+        "fixed"
+    )
+    floor: float = 0.05  # of weighting floor: no weight falls below it; less than 1 / number of terms
+    freeze_after: float = 0.1  # of weighting frozen: the share of the training that weights are learned in
 
 
 @dataclass
@@ -67,10 +73,18 @@ class Data:
     skip_bad: bool = False  # leave out images that do not decode, counting them
     limit: int | None = None  # use only this many training images, stratified
     test_limit: int | None = None  # use only this many test images, stratified
-    validation: float = 0.1  # share of the training images, stratified
+    # Where validation images are from. train: a share of the training images; paper: as LARESA did, all
+    # training images train, half of the test images validate, and the others test; both stratified.
+    split: Literal["train", "paper"] = "train"
+    validation: float = 0.1  # share of the training images, of split: train
+    # Coarse labels. paper: LARESA's groups of classes; a path: those of a YAML file, group: [class, ...];
+    # the data set's own, if any, unless given.
+    coarse: str | None = None
     size: int | None = None  # images are resized and centre-cropped to size x size; files have a default
     resize: int | None = None  # the shorter side before the crop, >= size; size unless given
-    augment: list[str] = field(default_factory=list)  # of: crop, flip
+    augment: list[str] = field(
+        default_factory=list
+    )  # of: crop, flip, resized-crop, autoaugment, autoaugment-imagenet
     batch: int = 128
     labels: int | float = 1.0  # of the training images: a number of labels to keep, or with a point a share
     stratified: bool = True  # labels are kept of every class alike
@@ -100,6 +114,18 @@ class Prior:
 
 
 @dataclass
+class Names:
+    """Vectors of what the class names mean. With them latents have their length, by a linear projection."""
+
+    source: str = "none"  # none; names; or a file of vectors, .npy or .safetensors, a row per class
+    model: str | None = None  # that reads names of which the package has no vectors; all-MiniLM-L6-v2
+    revision: str | None = None  # of that model
+    descriptions: str | None = None  # a YAML file, class: text, read in place of names
+    centred: bool = False  # less their mean, and of length 1 again
+    learned_balance: bool = True  # of class and group, where the data have groups
+
+
+@dataclass
 class Model:
     """Encoder and what hangs on it."""
 
@@ -114,9 +140,9 @@ class Model:
     # A linear head, the nearest class embedding, or none: class centres and probes alone.
     classifier: Literal["linear", "euclidean", "cosine", "none"] = "linear"
     class_embeddings: bool = False  # one learned vector per class, read by the target losses
-    embeddings_from: str | None = (
-        None  # a .npy or .safetensors file (C, d) they start at; N(0, 1) unless given
-    )
+    # What they start at: a .npy or .safetensors file (C, d), or names, the label embeddings; else N(0, 1).
+    embeddings_from: str | None = None
+    label_embeddings: Names = field(default_factory=Names)
     learned_centres: bool = False  # one learned point per class, read by the center loss
     decoder: str | None = None  # a name of `latentloom list decoders`
     pullback: bool = False  # give the decoder's metric at each point, for triplet with distance: pullback

@@ -106,7 +106,7 @@ class Breakdown:
 
     total: Tensor  # ()
     parts: Mapping[str, Tensor]  # weighted, detached; they add up to total
-    weights: Mapping[str, float]  # effective weight of each term, at this progress
+    weights: Mapping[str, float | Tensor]  # effective, at this progress; tensors, detached, where learned
     options: Mapping[str, float]  # scheduled options at this progress, as "term.option"
     counts: Mapping[str, Tensor]  # labelled, classes, positive_pairs, singletons; on the device
 

@@ -210,7 +210,7 @@ class KeepLatents(Callback):
             "z": latent.z.half(),
             "y": latent.y.to(torch.int32),
             "class_centres": means.half(),
-            **{name: value.half() for name, value in latent.shared.items()},
+            **{n: v.half() if v.is_floating_point() else v for n, v in latent.shared.items()},
         }
         with atomically(self.folder / f"epoch-{trainer.current_epoch:04d}.safetensors") as part:
             save_file(kept, part)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
-from latentloom.config import Prior, Train
+from latentloom.config import Model as ModelConfig
+from latentloom.config import Names, Prior, Train
 from latentloom.data import default_encoder, image_shape
 from latentloom.encoders import (
     ENCODERS,
     Gaussian,
+    LabelEmbeddings,
     Model,
     build_decoder,
     build_encoder,
@@ -23,9 +27,13 @@ from latentloom.encoders import (
     measured_standardise,
     paper_standardise,
 )
+from latentloom.evaluation import class_means
 from latentloom.latent.mixtures import VampPrior, fitted_mixture, sphere_mixture
 from latentloom.latent.priors import Hypercube, UnitGaussian
 from latentloom.latent.priors import Prior as AnyPrior
+from latentloom.names.coarse import coarse_of
+from latentloom.names.vectors import MODEL, label_vectors, read_vectors
+from latentloom.names.words import read_descriptions
 from latentloom.training.latents import read_latents
 from latentloom.values import ImageSet
 
@@ -38,17 +46,20 @@ def model_for(config: Train, train: ImageSet) -> Model:
     check_choice("encoder", name, ENCODERS)
     by_paper = c.normalise == "paper"
     standardise = paper_standardise(config.data.name) if by_paper else measured_standardise(_sample(train))
-    latent_dim, drawn = c.latent_dim or ENCODERS[name].latent_dim, c.prior.kind != "none"
+    labels = label_head(c.label_embeddings, train, config.seed)
+    wanted = _latent_dim(c.latent_dim, labels)
+    latent_dim, drawn = wanted or ENCODERS[name].latent_dim, c.prior.kind != "none"
     # A Gaussian has a linear layer of its own for each of its two halves.
-    ends_in = None if drawn else c.latent_dim
+    ends_in = None if drawn else wanted
     model = build_model(
         build_encoder(name, channels, size, ends_in, stem=c.stem, pretrained=c.pretrained, weights=c.weights),
         latent_dim=latent_dim,
         classes=len(train.class_names),
         standardise=standardise,
         classifier=c.classifier,
-        class_embeddings=c.class_embeddings if c.embeddings_from is None else _vectors(c.embeddings_from),
+        class_embeddings=_start(c, labels),
         learned_centres=c.learned_centres,
+        label_embeddings=labels,
         gaussian=Gaussian(ENCODERS[name].latent_dim, latent_dim, config.seed) if drawn else None,
         decoder=None if c.decoder is None else build_decoder(c.decoder, channels, size, latent_dim),
         pullback=c.pullback,
@@ -56,6 +67,67 @@ def model_for(config: Train, train: ImageSet) -> Model:
     if drawn:
         model.prior = prior_for(c.prior, model, latent_dim, train)
     return model
+
+
+def label_head(config: Names, train: ImageSet, seed: int) -> LabelEmbeddings | None:
+    """The head of what class names mean, and names of groups where the images have coarse labels.
+
+    Where a bare matrix was given, which has no text, a group has the mean of its classes.
+    """
+    if config.source == "none":
+        return None
+    file = None if config.source == "names" else config.source
+    told = read_descriptions(Path(config.descriptions)) if config.descriptions else None
+    read = partial(
+        label_vectors,
+        file=file,
+        model=config.model or MODEL,
+        revision=config.revision,
+        centred=config.centred,
+    )
+    fine, groups = read(train.class_names, descriptions=told), coarse_of(train)
+    from_where = f"{fine.model}, {fine.revision}"
+    if groups is None:
+        return LabelEmbeddings(fine.vectors, seed=seed, origin=from_where)
+    bare = file is not None and not read_vectors(file).texts
+    coarse = (
+        class_means(fine.vectors, groups, len(train.coarse_names)).float()
+        if bare
+        else read(train.coarse_names).vectors
+    )
+    return LabelEmbeddings(
+        fine.vectors,
+        coarse,
+        groups,
+        learned_balance=config.learned_balance,
+        seed=seed,
+        origin=from_where,
+    )
+
+
+def _latent_dim(asked: int | None, labels: LabelEmbeddings | None) -> int | None:
+    """The dimension to project to: that of the label embeddings, or the one asked for; None is none."""
+    d = asked if labels is None else labels.vectors.shape[1]
+    if asked not in (None, d):
+        raise UserError(
+            f"the label embeddings have {d} dimensions, and so must latents; got model.latent_dim {asked}, "
+            "leave it out"
+        )
+    return d
+
+
+def _start(config: ModelConfig, labels: LabelEmbeddings | None) -> Tensor | bool:
+    """What class embeddings start at; label embeddings as long as draws of N(0, 1) are."""
+    if config.embeddings_from is None:
+        return config.class_embeddings
+    if config.embeddings_from != "names":
+        return _vectors(config.embeddings_from)
+    if labels is None:
+        raise UserError(
+            "class embeddings were to start at the label embeddings, and there are none; add "
+            "--model.label_embeddings.source names"
+        )
+    return labels.vectors * math.sqrt(labels.vectors.shape[1])
 
 
 def prior_for(config: Prior, model: Model, latent_dim: int, train: ImageSet) -> AnyPrior:

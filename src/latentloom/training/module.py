@@ -50,11 +50,12 @@ class LatentModule(LightningModule):
         self._since = 0.0
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam; heads keep their own learning rate and have no weight decay."""
+        """Adam; heads keep their own learning rate; they and the weights of losses have no weight decay."""
         c = self.config
-        adam = torch.optim.Adam(
-            parameter_groups(self, weight_decay=c.weight_decay, heads_lr=c.heads_lr), lr=c.lr
-        )
+        groups = parameter_groups(self.model, weight_decay=c.weight_decay, heads_lr=c.heads_lr)
+        if learned := list(self.objective.parameters()):
+            groups.append({"params": learned, "weight_decay": 0.0})
+        adam = torch.optim.Adam(groups, lr=c.lr)
         # Stepped here and not by Lightning, which steps a plateau schedule after the checkpoint.
         self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             adam,
@@ -101,7 +102,7 @@ class LatentModule(LightningModule):
         )
         if not torch.isfinite(breakdown.total):
             raise _diverged(breakdown, latent, self.current_epoch, self.global_step)
-        self._add(breakdown)
+        self._add(breakdown, latent)
         return breakdown.total
 
     def _latent(self, batch: Batch, *, generate: bool = True, pullback: bool = True) -> Latent:
@@ -117,11 +118,13 @@ class LatentModule(LightningModule):
             cluster=None if self.cluster is None else self.cluster.to(rows.device)[rows],
         )
 
-    def _add(self, breakdown: Breakdown) -> None:
+    def _add(self, breakdown: Breakdown, latent: Latent) -> None:
         now = {
             "train/total": breakdown.total.detach(),
             **{f"train/{name}": part for name, part in breakdown.parts.items()},
             **{f"batch/{name}": count for name, count in breakdown.counts.items()},
+            **{f"weight/{name}": w for name, w in breakdown.weights.items() if isinstance(w, Tensor)},
+            **_balance(latent),
             "batches": torch.ones((), device=breakdown.total.device),
         }
         self._sums |= {name: value + self._sums.get(name, 0) for name, value in now.items()}
@@ -150,7 +153,7 @@ class LatentModule(LightningModule):
                 "lr": self.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
                 **means,
                 **{f"val/{name}": value for name, value in measured.scores.items()},
-                **self._moving(),
+                **{name: value for name, value in self._moving().items() if name not in means},
             }
         )
         self.log_dict(
@@ -186,6 +189,15 @@ class LatentModule(LightningModule):
         self.history, self.classes, self.alarms = kept["history"], kept["classes"], kept["alarms"]
         self.seconds, self._sums = kept["seconds"], kept["sums"]
         self._plateau_state, self.cluster = kept["plateau"], kept["cluster"]
+
+
+def _balance(latent: Latent) -> dict[str, Tensor]:
+    """Shares of fine and coarse names in the anchor, where a head learns them."""
+    logits = latent.shared.get("balance")
+    if logits is None:
+        return {}
+    fine, coarse = logits.detach().softmax(0)
+    return {"balance/fine": fine, "balance/coarse": coarse}
 
 
 def _diverged(breakdown: Breakdown, latent: Latent, epoch: int, step: int) -> DivergedError:

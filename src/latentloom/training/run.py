@@ -22,6 +22,7 @@ from latentloom.encoders import Model
 from latentloom.evaluation import class_means, protocol_findings, take_card
 from latentloom.evaluation.prior import component_findings
 from latentloom.files import atomically, write_text
+from latentloom.names.coarse import coarse_of
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
 from latentloom.training.callbacks import Position
@@ -98,7 +99,8 @@ def with_labels_kept(train: ImageSet, config: Train) -> ImageSet:
     if not _withholds(c):
         return train
     kept = keep_labels(train.labels, c.labels, seed=config.seed, stratified=c.stratified)
-    return replace(train, labels=kept)
+    coarse = None if train.coarse is None else torch.where(kept >= 0, train.coarse, -1)
+    return replace(train, labels=kept, coarse=coarse)
 
 
 def batches_for(
@@ -148,6 +150,8 @@ def _record(
     _export(module, splits.train, folder)
     chosen = config.evaluation
     latent = collect(module.model, Replay(getattr(splits, chosen.split), module.model))
+    if (groups := coarse_of(splits.train)) is not None:
+        latent = latent.with_shared(coarse_of=groups)
     train = collect(module.model, Replay(splits.train, module.model))
     centres = class_means(train.z, train.y, len(splits.train.class_names))
     with atomically(folder / "class_centres.safetensors") as part:
@@ -194,5 +198,8 @@ def _export(module: LatentModule, train: ImageSet, folder: Path) -> None:
         "data": train.name,
         "class_names": train.class_names,
         "images": list(image_shape(train.images)),
+        "coarse_names": train.coarse_names,
     }
+    if isinstance(module.model, Model) and module.model.labels is not None:
+        about["label_embeddings"] = module.model.labels.origin
     write_text(folder / "model.json", json.dumps(about, indent=1))
