@@ -122,7 +122,7 @@ def test_overlay_makes_its_own_way() -> None:
 
 
 # A field, what it is set to, and the error.
-OBJECTIVE = "alpha, alternate, lam, terms"
+OBJECTIVE = "alpha, alternate, floor, freeze_after, lam, terms, weighting"
 TERM = "objective.terms.cross_entropy"
 MISTAKES = {
     "field": ("sede", "1", r"no field 'sede'; did you mean 'seed'\?"),
