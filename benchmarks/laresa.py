@@ -1,0 +1,274 @@
+"""LARESA on CIFAR-100, beyond the comparison of its ablations: wrong names, and classes never seen.
+
+    python benchmarks/laresa.py noise
+    python benchmarks/laresa.py zero-shot
+    python benchmarks/laresa.py weights COMPARISON
+
+noise      what is lost where label embeddings tell less than names do, or something wrong: 25, 50 and 100 %
+           of them permuted; random orthogonal vectors; character n-grams of the names; for each class the
+           vector of its group. Scores that read label embeddings read the right ones
+zero-shot  ten classes are drawn by seed and left out of training, validation, and the map of groups. Then
+           images of theirs are given to the nearest of their ten names, or of all hundred
+weights    what each term of the recipes of a comparison weighs in the last epoch, and the least that
+           cross-entropy ever weighs
+
+10,000 images, small_cnn, shifted and mirrored, 15 epochs, unless set otherwise. Tables go to
+docs/results/laresa-STAGE.md, and all figures to the .json beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from latentloom.checks import UserError
+from latentloom.config import Data
+from latentloom.data import load
+from latentloom.data.splits import subset
+from latentloom.evaluation.semantics import semantic_pearson, semantic_spearman
+from latentloom.evaluation.zero_shot import held_out, zero_shot_accuracy
+from latentloom.files import atomically, write_text
+from latentloom.latent.geometry import unit
+from latentloom.names.coarse import CoarseMap, coarse_of, write_groups
+from latentloom.names.vectors import label_vectors
+from latentloom.records import load_record, strict
+from latentloom.report.comparison import Asked, cells_of
+from latentloom.report.rows import spread
+from latentloom.training.compare import Cell, run_cells
+from latentloom.training.latents import collect
+from latentloom.training.model import model_for
+from latentloom.training.trainer import Replay
+from latentloom.values import ImageSet, Latent, Record
+
+BUDGET = {
+    "data.augment": "[crop, flip]",
+    "model.encoder": "small_cnn",
+    "training.epochs": "15",
+    "training.keep_latents": "0",
+    "training.logger": "false",
+    "evaluation.bootstrap": "0",
+}
+IMAGES = 10_000
+NEW = 10  # classes left out
+SOURCE = "model.label_embeddings.source"
+SCORES = ("accuracy", "hit_rate", "coarse_silhouette", "coarse_accuracy")
+Rows = Sequence[Sequence[str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("comparison", nargs="?", type=Path, help="the folder of a comparison, of weights")
+    parser.add_argument("--seeds", type=int, default=3, help="(3)")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time (2)")
+    parser.add_argument("--folder", type=Path, help="where the runs are kept (runs/laresa-STAGE)")
+    parser.add_argument("--out", type=Path, help="(docs/results/laresa-STAGE.json)")
+    given = parser.parse_args()
+    given.folder = (given.folder or Path(f"runs/laresa-{given.stage}")).resolve()
+    heads, rows, figures = STAGES[given.stage](given)
+    text = "\n".join(f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows]) + "\n"
+    print(text)
+    out = given.out or Path(f"docs/results/laresa-{given.stage}.json")
+    write_text(out, json.dumps(strict(figures), indent=1, allow_nan=False) + "\n")
+    write_text(out.with_suffix(".md"), text)
+
+
+# Wrong names
+
+
+def noise(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[str, object]]:
+    """A table with a line for each kind of vectors."""
+    data = Data(name="cifar100")
+    train = load(data, 0).train
+    files = write_vectors(given.folder / "vectors", train)
+    asked: list[Asked] = [("names", "laresa", [])]
+    asked += [(name, "laresa", [(SOURCE, str(path))]) for name, path in files.items()]
+    asked += [("no names: cross-entropy alone", "laresa-ce", [])]
+    budget = [("data.name", "cifar100"), ("data.limit", str(IMAGES)), *BUDGET.items()]
+    cells = cells_of(asked, budget, seeds=given.seeds, folder=given.folder)
+    records = run_cells(cells, workers=given.workers)
+    right = label_vectors(train.class_names, centred=True).vectors
+    found: dict[str, list[dict[str, float]]] = {label: [] for label, _, _ in asked}
+    for cell, record in zip(cells, records, strict=True):
+        centres = load_file(cell.folder / "class_centres.safetensors")["class_centres"]
+        every = torch.arange(len(centres))
+        aligned = {
+            "semantic_spearman": semantic_spearman(centres, every, right).item(),
+            "semantic_pearson": semantic_pearson(centres, every, right).item(),
+        }
+        found[cell.recipe].append({**{s: record.card.value(s) for s in SCORES}, **aligned})
+    scores = [*SCORES, "semantic_spearman"]
+    rows = [[label, *(_cell([one[s] for one in ours]) for s in scores)] for label, ours in found.items()]
+    return ["vectors", *(f"{score} ↑" for score in scores)], rows, _about(records, dict(budget), found)
+
+
+def write_vectors(folder: Path, train: ImageSet) -> dict[str, Path]:
+    """Matrices (C, d) that stand in for label embeddings, each in a file of its own."""
+    names, groups = train.class_names, coarse_of(train)
+    assert groups is not None
+    right = label_vectors(names).vectors
+    rng = np.random.default_rng(0)
+    kinds = {f"{share} % permuted": permuted(right, share, rng) for share in (25, 50, 100)}
+    kinds["random orthogonal"] = orthogonal(*right.shape, rng)
+    kinds["character n-grams"] = n_grams(names, right.shape[1])
+    kinds["the group alone"] = label_vectors(train.coarse_names).vectors[groups]
+    files = {name: folder / f"{name.replace(' ', '-').replace('%', 'percent')}.npy" for name in kinds}
+    for name, path in files.items():
+        with atomically(path) as part, part.open("wb") as file:
+            np.save(file, kinds[name].numpy())
+    return files
+
+
+def permuted(vectors: Tensor, percent: int, rng: np.random.Generator) -> Tensor:
+    """So many of the rows, drawn at random, in a circle: each of them gets the vector of another."""
+    rows = rng.permutation(len(vectors))[: round(percent / 100 * len(vectors))]
+    wrong = vectors.clone()
+    wrong[rows] = vectors[np.roll(rows, 1)]
+    return wrong
+
+
+def orthogonal(count: int, d: int, rng: np.random.Generator) -> Tensor:
+    """Directions at right angles, (count, d): all classes are as far apart."""
+    basis, _ = np.linalg.qr(rng.standard_normal((d, count)))
+    return torch.from_numpy(basis.T.astype(np.float32))
+
+
+def n_grams(names: Sequence[str], d: int) -> Tensor:
+    """How often each sequence of 2 to 4 characters stands in a name, hashed to (C, d): its spelling."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    hashed = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=d).transform(names)
+    return torch.from_numpy(hashed.toarray().astype(np.float32))
+
+
+# Classes never seen
+
+
+def zero_shot(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[str, object]]:
+    """A table with a line for each recipe."""
+    found: dict[str, list[dict[str, float]]] = {}
+    records: list[Record] = []
+    for draw in range(given.seeds):
+        new = held_out(100, NEW, draw)
+        whole = load(Data(name="cifar100", limit=round(IMAGES * 100 / (100 - NEW))), draw)
+        budget = write_known(given.folder / f"draw-{draw}", whole.train, whole.test, new)
+        asked: list[Asked] = [(name, name, []) for name in ("laresa-ce", "laresa")]
+        overrides = [*budget.items(), *BUDGET.items()]
+        cells = cells_of(asked, overrides, seeds=draw + 1, folder=given.folder / f"draw-{draw}")[-2:]
+        records += run_cells(cells, workers=given.workers)
+        for cell in cells:
+            latent = embedded(cell, whole.test)
+            found.setdefault(cell.recipe, []).append(judged(latent, whole.train.class_names, new))
+    scores = list(found["laresa"][0])
+    rows = [[recipe, *(_cell([one[s] for one in ours]) for s in scores)] for recipe, ours in found.items()]
+    return ["recipe", *scores], rows, _about(records, BUDGET, found)
+
+
+def write_known(folder: Path, train: ImageSet, test: ImageSet, new: Tensor) -> dict[str, str]:
+    """Images of all classes but the new ones as an npz, and their groups; the fields that ask for them."""
+    known = [label for label in range(len(train.class_names)) if label not in new]
+    arrays = {"class_names": np.array([train.class_names[label] for label in known])}
+    number = torch.full((len(train.class_names),), -1)
+    number[known] = torch.arange(len(known))
+    for prefix, images in (("train", train), ("test", test)):
+        part = subset(images, (number[images.labels] >= 0).nonzero()[:, 0])
+        arrays |= {f"{prefix}_images": np.asarray(part.images)}
+        arrays |= {f"{prefix}_labels": number[part.labels].numpy()}
+    path, groups = folder / "known.npz", coarse_of(train)
+    assert groups is not None
+    if not path.exists():
+        with atomically(path) as half, half.open("wb") as file:
+            np.savez(file, **arrays)
+    present, of = groups[known].unique(return_inverse=True)
+    names = tuple(train.coarse_names[group] for group in present)
+    if not (folder / "groups.yaml").exists():
+        write_groups(folder / "groups.yaml", CoarseMap(names, of), arrays["class_names"].tolist())
+    return {"data.name": f"npz:{path}", "data.coarse": str(folder / "groups.yaml")}
+
+
+def embedded(cell: Cell, images: ImageSet) -> Latent:
+    """The latents that the network of a finished run makes of images."""
+    model = model_for(cell.config, load(cell.config.data, cell.config.seed).train)
+    model.load_state_dict(load_file(cell.folder / "model.safetensors"))
+    return collect(model, Replay(images, model))
+
+
+def judged(latent: Latent, names: Sequence[str], new: Tensor) -> dict[str, float]:
+    """Accuracy on the new classes; vectors of all names are centred as those of the known ones were."""
+    vectors = label_vectors(names).vectors
+    known = [label for label in range(len(names)) if label not in new]
+    centred = unit(vectors - vectors[known].mean(0))
+    of = {"of ten": False, "of all hundred": True}
+    return {
+        f"zero-shot accuracy, {said} ↑": zero_shot_accuracy(
+            latent.z, latent.y, centred, new, generalised=all_of_them
+        ).item()
+        for said, all_of_them in of.items()
+    }
+
+
+# Weights
+
+
+def weights(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[str, object]]:
+    """A table with a line for each recipe of a comparison, in the order of its table."""
+    if given.comparison is None:
+        raise UserError("weights are those of a comparison; give its folder")
+    table = json.loads((given.comparison / "table.json").read_text(encoding="utf-8"))
+    runs = {row["recipe"]: _records(given.comparison / row["recipe"]) for row in table}
+    rows, figures = [], {}
+    for recipe, records in runs.items():
+        last = {term: fmean(r.history[-1][f"weight/{term}"] for r in records) for term in _terms(records)}
+        least = min(row["weight/cross_entropy"] for r in records for row in r.history)
+        figures[recipe] = [[{t: row[f"weight/{t}"] for t in last} for row in r.history] for r in records]
+        shown = ", ".join(f"{term} {value:.3f}" for term, value in last.items())
+        rows.append([recipe, shown, f"{least:.3f}"])
+    heads = ["recipe", "weights in the last epoch", "least weight of cross-entropy"]
+    return heads, rows, _about([r for found in runs.values() for r in found], {}, figures)
+
+
+def _records(folder: Path) -> list[Record]:
+    return [load_record(path) for path in sorted(folder.glob("seed-*/record.json"))]
+
+
+def _terms(records: Sequence[Record]) -> list[str]:
+    return [name.removeprefix("weight/") for name in records[0].history[-1] if name.startswith("weight/")]
+
+
+def _cell(values: Sequence[float]) -> str:
+    return spread(values).text(4) if values else "–"
+
+
+def _about(
+    records: Sequence[Record], budget: Mapping[str, str], figures: Mapping[str, object]
+) -> dict[str, object]:
+    one = records[0]
+    return {
+        "budget": dict(budget),
+        "commit": one.commit,
+        "sources": dict(one.sources),
+        "versions": dict(one.versions),
+        "hardware": one.hardware,
+        "seconds": fmean(record.seconds for record in records),
+        "figures": figures,
+    }
+
+
+STAGES: dict[str, Callable[[argparse.Namespace], tuple[Sequence[str], Rows, Mapping[str, object]]]] = {
+    "noise": noise,
+    "zero-shot": zero_shot,
+    "weights": weights,
+}
+
+if __name__ == "__main__":
+    main()
