@@ -35,7 +35,7 @@ from latentloom.data import load
 from latentloom.data.splits import subset
 from latentloom.evaluation.semantics import semantic_pearson, semantic_spearman
 from latentloom.evaluation.zero_shot import held_out, zero_shot_accuracy
-from latentloom.files import atomically, write_text
+from latentloom.files import atomically, file_name, write_text
 from latentloom.latent.geometry import unit
 from latentloom.names.coarse import CoarseMap, coarse_of, write_groups
 from latentloom.names.vectors import label_vectors
@@ -225,7 +225,7 @@ def weights(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[str
     if given.comparison is None:
         raise UserError("weights are those of a comparison; give its folder")
     table = json.loads((given.comparison / "table.json").read_text(encoding="utf-8"))
-    runs = {row["recipe"]: _records(given.comparison / row["recipe"]) for row in table}
+    runs = {row["recipe"]: _records(given.comparison / file_name(row["recipe"])) for row in table}
     rows, figures = [], {}
     for recipe, records in runs.items():
         last = {term: fmean(r.history[-1][f"weight/{term}"] for r in records) for term in _terms(records)}
