@@ -13,12 +13,13 @@ from torch import Tensor
 
 from latentloom import config
 from latentloom.checks import UserError
-from latentloom.evaluation import protocol_findings
+from latentloom.evaluation import protocol_findings, take_card
 from latentloom.objective import Objective
 from latentloom.published import PAPERS, published
 from latentloom.recipes import load_recipe
 from latentloom.reproduce import (
     Reproduction,
+    laresa,
     latent_boost,
     moving_targets,
     reproduce,
@@ -31,7 +32,7 @@ from latentloom.reproduce.plan import find_scale, plan, settings_of
 from latentloom.reproduce.run import duration
 from latentloom.reproduce.study import Setting
 from latentloom.training.compare import Cell
-from latentloom.values import Card, Finding, ImageSet, Record, Splits
+from latentloom.values import Card, Finding, ImageSet, Latent, Record, Splits
 
 CNN = "Fashion-MNIST, CNN(latent 64)"
 DATASETS = ["Fashion-MNIST", "CIFAR-10", "CIFAR-100"]
@@ -46,16 +47,18 @@ PROBES = {  # one number for each, so that none is taken for another
     )
 }
 
+MEANING = {"hit_rate": 0.55, "coarse_silhouette": 0.1, "coarse_spearman": 0.3, "coarse_pearson": 0.4}
+
 
 def lam(setting: Setting) -> float:
     return dict(setting.options)["lambda"]
 
 
 def record(cell: Cell, **findings: float) -> Record:
-    """A finished run: `findings` on the card, two epochs and as many more as its seed."""
+    """A finished run: `findings` on the card; as many epochs as its seed and two, the last but one best."""
     card = Card("test", 100, {name: Finding(x, "higher", -1.0, 1.0, "") for name, x in findings.items()})
     history = [{"epoch": float(i)} for i in range(2 + cell.config.seed)]
-    return Record(cell.recipe, cell.config.seed, {}, card, history, 0, 1.0, "", {}, {}, "")
+    return Record(cell.recipe, cell.config.seed, {}, card, history, cell.config.seed, 1.0, "", {}, {}, "")
 
 
 class Trained:
@@ -81,6 +84,8 @@ class Trained:
             scores |= {"nearest_embedding_accuracy": 0.8, "nearest_embedding_cosine_accuracy": 0.9}
         if cell.config.evaluation.protocols:
             scores |= PROBES
+        if cell.config.model.label_embeddings.source == "names":
+            scores |= MEANING
         return record(cell, **{name: value + shift for name, value in scores.items()})
 
 
@@ -318,8 +323,8 @@ def test_unknown_scale_and_tables_without_runs_are_refused(tmp_path: Path) -> No
         UserError, match=r"no recipe trains what table 1 of latent-boost shows; .*latent-boost 2, 3"
     ):
         again(tmp_path, "1", "smoke", Trained())
-    with pytest.raises(UserError, match="no recipe trains what table 1 of laresa"):
-        plan("laresa", "1", "smoke")
+    with pytest.raises(UserError, match="no recipe trains what table 5 of moving-targets"):
+        plan("moving-targets", "5", "smoke")
 
 
 def test_durations_are_rough() -> None:
@@ -682,6 +687,234 @@ def test_a_step_of_every_model_can_be_timed(recipe: str) -> None:
     setting = next(s for _, s in THESIS if s.method == recipe)
     train = replace(thesis_run(setting, "smoke"), data=config.Data(batch=8))
     images = splits_of(["digits"])(config.Data(), 0).train
+    assert 0 < run.step_seconds(train, images) < 60
+
+
+# LARESA: every cell of every table
+LARESA = [(table, s) for table in PAPERS["laresa"].tables for s in settings_of("laresa", table)]
+
+
+@pytest.fixture
+def equal_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second for a step of any network."""
+    monkeypatch.setattr(run, "step_seconds", lambda asked, images: 1.0)
+
+
+def laresa_run(
+    dataset: str, model: str, method: str = "laresa-paper", scale: str = "full", **data: object
+) -> config.Train:
+    given = replace(config.Data(root="there", batch=64), **data)
+    return laresa.asked(Setting(dataset, model, method, ()), laresa.SCALES[scale], given, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("table", "full", "cpu", "smoke"),
+    [("1", 72, 24, 6), ("2", 12, 4, 4), ("3", 12, 4, 4), ("7", 216, 24, 6), ("8", 54, 6, 6)],
+)
+def test_a_scale_runs_so_many_of_laresas_cells(table: str, full: int, cpu: int, smoke: int) -> None:
+    for scale, cells in (("full", full), ("cpu", cpu), ("smoke", smoke)):
+        settings = plan("laresa", table, scale)
+        assert len(settings) == len(set(settings)) == cells
+        assert set(settings) <= set(settings_of("laresa", table))
+        assert ({s.model for s in settings} == {"ResNet50"}) == (scale != "full")
+    ends = [s.method for s in plan("laresa", table, "smoke")]
+    assert ends == ["laresa-ce-paper", "laresa-paper"] * (smoke // 2)
+
+
+def test_every_paper_has_tables_that_can_be_run() -> None:
+    assert trainable().keys() == PAPERS.keys()
+    assert trainable()["laresa"] == ["1", "2", "3", "7", "8"]
+
+
+def test_printed_numbers_without_a_cell_are_gains_and_groups_of_tinyimagenet() -> None:
+    left = [
+        row
+        for table in PAPERS["laresa"].tables
+        for row in published("laresa", table)
+        if laresa.setting_of(row) is None
+    ]
+    gains = [row for row in left if row.metric == "absolute_gain_pp"]
+    assert len(gains) == 9 + 27
+    assert {row.method for row in gains} == {"full_minus_ce"}
+    groups = [row for row in left if row not in gains]
+    assert {row.dataset for row in groups} == {"TinyImageNet"}
+    assert {row.table for row in groups} == {"2", "3"}
+    assert len(groups) == 2 * 12
+
+
+def test_a_cell_trains_with_the_losses_in_its_printed_name() -> None:
+    terms = {
+        "ce": {"cross_entropy"},
+        "anchor": {"semantic_anchor"},
+        "triplet": {"semantic_triplet"},
+        "reg": {"centering", "unit_variance"},
+    }
+    whole = "ce+anchor+triplet+reg"
+    for table in PAPERS["laresa"].tables:
+        for row in published("laresa", table):
+            setting = laresa.setting_of(row)
+            if setting is not None:
+                train = laresa.asked(setting, laresa.SCALES["full"], config.Data(), seed=0)
+                named = row.method.removesuffix("(full LARESA)").replace("LARESA", whole).lower()
+                assert train.objective.terms.keys() == set().union(*(terms[n] for n in named.split("+")))
+
+
+def test_a_folder_of_laresa_holds_one_configuration() -> None:
+    places: dict[tuple[str, ...], list[config.Train]] = {}
+    for _, setting in LARESA:
+        train = laresa.asked(setting, laresa.SCALES["full"], config.Data(), seed=0)
+        places.setdefault((train.data.name, train.model.encoder, setting.label), []).append(train)
+    assert len(places) == 216  # the cells of table 7, in which all others are, however networks are spelt
+    assert all(train == same[0] for same in places.values() for train in same)
+    of_all_tables = places["cifar100", "convnext_base", "laresa-paper"]
+    assert len(of_all_tables) == 5
+
+
+@pytest.mark.parametrize(
+    ("model", "encoder", "lr"),
+    [
+        ("ResNet50", "resnet50", 1e-3),
+        ("ResNet152", "resnet152", 1e-3),
+        ("C.NeXt-B", "convnext_base", 3e-4),
+        ("ConvNeXt-L", "convnext_large", 3e-4),
+        ("ViT-Small", "vit_small_patch32", 3e-4),
+        ("ViT-Large-32", "vit_large_patch32", 3e-4),
+    ],
+)
+def test_a_network_starts_and_learns_as_laresa_states(model: str, encoder: str, lr: float) -> None:
+    train = laresa_run("CIFAR-100", model)
+    recipe = load_recipe("laresa-paper")
+    pretrained = not model.startswith("ResNet")
+    assert asdict(train.model) == {**asdict(recipe.model), "encoder": encoder, "pretrained": pretrained}
+    assert asdict(train.objective) == asdict(recipe.objective)
+    assert train.objective.weighting == "softmax"
+    t = train.training
+    assert (t.lr, t.epochs, t.stop_patience, t.weight_decay) == (lr, 1000, 100, 0)
+    assert t.plateau_patience >= t.epochs  # no schedule
+    assert (t.monitor, t.select) == ("accuracy", "best")
+    assert (train.seed, train.evaluation.split) == (2, "test")
+
+
+def test_images_are_fed_as_laresa_states() -> None:
+    own = {"split": "train", "coarse": "groups.yaml", "size": 28, "resize": 30, "augment": ["crop"]}
+    data = {name: laresa_run(name, "ViT-Base-32", **own).data for name in laresa.DATASETS}
+    asked = {"root": "there", "batch": 64, "split": "paper"}
+    assert data["CIFAR-100"] == config.Data(
+        name="cifar100", augment=load_recipe("laresa-paper").data.augment, **asked
+    )
+    assert data["CUB-200-2011"] == config.Data(
+        name="cub200", size=224, resize=256, coarse="paper", augment=["autoaugment-imagenet", "flip"], **asked
+    )
+    assert data["TinyImageNet"] == config.Data(
+        name="tinyimagenet", augment=["autoaugment-imagenet", "resized-crop", "flip"], **asked
+    )
+
+
+@pytest.mark.parametrize(("scale", "images", "test_images"), [("smoke", 1_000, 1_000), ("cpu", 10_000, None)])
+def test_short_runs_of_laresa_have_a_small_network(scale: str, images: int, test_images: int | None) -> None:
+    for dataset, size in (("CIFAR-100", None), ("CUB-200-2011", 64), ("TinyImageNet", None)):
+        train = laresa_run(dataset, "ResNet50", scale=scale)
+        assert (train.model.encoder, train.model.pretrained) == ("small_cnn", False)
+        assert (train.data.limit, train.data.test_limit) == (images, test_images)
+        assert (train.data.size, train.data.resize) == (size, None)
+        assert (train.data.split, train.training.lr) == ("paper", 0.001)
+        assert train.training.epochs == laresa.SCALES[scale].epochs
+
+
+def test_each_score_of_alignment_stands_beside_its_own_print(tmp_path: Path, equal_steps: None) -> None:
+    found = {}
+    for table in ("1", "2", "3", "8"):
+        done, _ = again(tmp_path, table, "cpu", Trained(), ("cifar100",), "laresa")
+        found |= {(c.published.method, c.published.metric): c for c in done.comparisons if c.values}
+    for metric, ours in (
+        ("silhouette_coarse", (0.1, 0.11, 0.12)),
+        ("nn_hit_rate_pct", (55, 56, 57)),
+        ("spearman", (0.3, 0.31, 0.32)),
+        ("pearson", (0.4, 0.41, 0.42)),
+        ("epochs_to_peak_validation", (1, 2, 3)),
+    ):
+        assert found["CE", metric].values == found["LARESA", metric].values == pytest.approx(ours)
+    assert found["ce+triplet+reg", "top1_accuracy_pct"].values == pytest.approx((50, 51, 52))
+    assert found["LARESA", "spearman"].published.value == 0.5872  # of CIFAR-100, ResNet50
+    assert (found["CE", "pearson"].method, found["ce+anchor", "top1_accuracy_pct"].method) == (
+        "CE",
+        "CE + anchor",
+    )
+
+
+def test_scores_of_alignment_have_their_names_on_a_card() -> None:
+    g = torch.Generator().manual_seed(0)
+    z, y, groups = torch.randn(60, 4, generator=g), torch.arange(60) % 6, torch.arange(6) // 2
+    names = torch.nn.functional.normalize(torch.randn(3, 5, generator=g))
+    latent = Latent({"z": z, "y": y, "logits": z @ torch.randn(4, 6, generator=g)})
+    latent = latent.with_shared(coarse_of=groups, coarse_embeddings=names)
+    card = take_card(latent, latent, split="test", bootstrap=0)
+    trained = replace(record(Cell("", config.Train(), Path())), card=card)
+    read = [measure.read(trained) for measure in laresa.MEASURES.values()]
+    assert len(set(read)) == len(read) == 6
+
+
+def test_scores_of_groups_leave_tinyimagenet_out(tmp_path: Path, equal_steps: None) -> None:
+    train = Trained()
+    done, _ = again(tmp_path, "2", "full", train, ("cifar100", "cub200", "tinyimagenet"), "laresa")
+    assert {cell.config.data.name for cell in train.cells} == {"cifar100", "cub200"}
+    assert {c.published.dataset for c in done.comparisons} == {"CIFAR-100", "CUB-200-2011"}
+    assert "TinyImageNet has no groups here" in " ".join(done.text().split())
+    assert len(again(tmp_path, "8", "full", Trained(), (), "laresa")[0].absent) == 3
+
+
+def test_gains_are_said_to_be_left_out(tmp_path: Path, equal_steps: None) -> None:
+    done, _ = again(tmp_path, "1", "smoke", Trained(), ("cifar100",), "laresa")
+    assert {c.published.metric for c in done.comparisons} == {"top1_accuracy_pct"}
+    assert "gains of LARESA over CE" in " ".join(done.text().split())
+
+
+@pytest.mark.parametrize("table", PAPERS["laresa"].tables)
+@pytest.mark.parametrize("scale", laresa.SCALES)
+def test_text_of_laresa_is_a_hundred_columns_wide(
+    tmp_path: Path, table: str, scale: str, equal_steps: None
+) -> None:
+    present = ("cifar100", "cub200", "tinyimagenet")
+    done, _ = again(tmp_path, table, scale, Trained(), present, "laresa")
+    text = done.text()
+    assert max(map(len, text.splitlines())) <= 100
+    assert done.comparable == (scale == "full") == ("NOT COMPARABLE" not in text)
+    unwrapped = " ".join(text.split())
+    doubts = {doubt for c in done.comparisons for doubt in c.published.doubt.split(" | ") if doubt}
+    assert all(doubt in unwrapped for doubt in doubts)
+
+
+@pytest.mark.parametrize("scale", laresa.SCALES)
+def test_the_caveat_of_laresa(scale: str) -> None:
+    text = laresa.caveat(scale, config.Data(batch=64))
+    assert ("small_cnn" in text) == (scale != "full")
+    for said in ("batch 64,", "half of the TEST images", "one seed", "single patch", "equation is lost"):
+        assert said in text
+    best = [row.value for row in published("laresa", "8")]
+    if scale != "full":
+        assert f"after {min(best):g} to {max(best):g}" in text
+        assert f"epochs are {laresa.SCALES[scale].epochs} at most" in text
+
+
+def test_how_often_laresa_is_the_best_of_its_ablations() -> None:
+    rows = [row for row in published("laresa", "7") if row.metric == "top1_accuracy_pct"]
+    networks: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        networks.setdefault((row.dataset, row.model), {})[row.method] = float(row.value)
+    best = sum(max(found, key=found.__getitem__).endswith("(full LARESA)") for found in networks.values())
+    assert f"in {best} of {len(networks)} rows" in laresa.PROTOCOL
+
+
+def test_a_step_of_laresa_can_be_timed() -> None:
+    images = ImageSet(
+        "cifar100",
+        torch.zeros(40, 3, 32, 32, dtype=torch.uint8),
+        torch.arange(40) % 4,
+        ("apple", "aquarium_fish", "baby", "bear"),
+        coarse=torch.arange(40) % 4 // 2,
+        coarse_names=("flowers", "people"),
+    )
+    train = laresa_run("CIFAR-100", "ResNet50", scale="smoke", batch=8)
     assert 0 < run.step_seconds(train, images) < 60
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from latentloom.checks import UserError, check_choice
 from latentloom.published import PAPERS, Published, published
-from latentloom.reproduce import latent_boost, moving_targets, vae_dml
+from latentloom.reproduce import laresa, latent_boost, moving_targets, vae_dml
 from latentloom.reproduce.study import Scale, Setting, Study
 
 STUDIES: Mapping[str, Study] = {
+    "laresa": laresa,
     "latent-boost": latent_boost,
     "moving-targets": moving_targets,
     "vae-dml": vae_dml,
@@ -47,4 +48,4 @@ def plan(paper: str, table: str, scale: str) -> list[Setting]:
 
 
 def _setting_of(row: Published) -> Setting | None:
-    return STUDIES[row.paper].setting_of(row) if row.paper in STUDIES else None
+    return STUDIES[row.paper].setting_of(row)

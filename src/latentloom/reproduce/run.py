@@ -94,7 +94,7 @@ def _prepare(
             absent[dataset] = str(error)
             say(f"  {dataset}: no data here")
         else:
-            say(f"  {dataset}: {estimate(mine, splits.train)}")
+            say(f"  {dataset}: {_estimated(mine, splits.train)}")
     return absent
 
 
@@ -113,6 +113,14 @@ def _train(
             failed[str(setting)] = str(error)
         say(f"  {setting}: {'failed' if str(setting) in failed else 'done'}")
     return records, failed
+
+
+def _estimated(cells: Sequence[Cell], train: ImageSet) -> str:
+    """`estimate`, or why there is none: a network whose weights are not to be had fails for itself later."""
+    try:
+        return estimate(cells, train)
+    except UserError as error:
+        return f"time unknown: {error}"
 
 
 def estimate(cells: Sequence[Cell], train: ImageSet) -> str:
