@@ -16,7 +16,9 @@ from torchvision.models import resnet18
 
 from latentloom import Objective, losses
 from latentloom.checks import UserError
-from latentloom.encoders import Centres, attach
+from latentloom.config import Term
+from latentloom.encoders import Centres, LabelEmbeddings, attach, parameter_groups, uniform_noise
+from latentloom.encoders.attach import Attached
 from latentloom.values import Latent
 
 OBJECTIVE = Objective({"cross_entropy": 1.0, "center": 0.1})
@@ -251,3 +253,74 @@ def test_two_taps_on_one_model() -> None:
     first, second = (attach(model, layer, OBJECTIVE) for layer in ("first", "relu"))
     for _ in range(2):
         assert_close(second(rows()).z, first(rows()).z.relu())
+
+
+# What the class names mean
+
+GROUPED = Objective(
+    {
+        "cross_entropy": 1.0,
+        "semantic_anchor": 1.0,
+        "semantic_triplet": Term(options={"negatives": "random", "margin": 2.0}),
+    }
+)
+
+
+def named(learned_balance: bool = True) -> LabelEmbeddings:
+    """Two classes of one group, in nine dimensions."""
+    g = torch.Generator().manual_seed(3)
+    vectors, groups = torch.randn(2, 9, generator=g), torch.randn(1, 9, generator=g)
+    group = torch.zeros(2, dtype=torch.int64)
+    return LabelEmbeddings(vectors, groups, group, learned_balance=learned_balance, seed=5)
+
+
+def with_names() -> Attached:
+    """The layer of four numbers aligned with names of nine."""
+    torch.manual_seed(1)
+    heads = {"names": named()}
+    return attach(Toy(), "first", GROUPED, heads=heads, projection=nn.Linear(4, 9))
+
+
+def test_projection_stands_between_the_layer_and_the_heads() -> None:
+    attached, model = with_names(), Toy()
+    latent = attached(rows())
+    assert latent.z.shape == (5, 9)
+    assert attached.projection is not None
+    assert torch.equal(latent.z, attached.projection(model.first(rows())))
+    assert torch.equal(latent.logits, model(rows()))
+    assert attached.model.state_dict().keys() == model.state_dict().keys()
+    outside = {name for name in attached.state_dict() if not name.startswith("model.")}
+    assert {"projection.weight", "projection.bias", "heads.names.balance"} <= outside
+    assert {name for name in outside if name.startswith("projection")} <= {*dict(attached.named_parameters())}
+
+
+def test_layer_of_another_length_than_the_names() -> None:
+    with pytest.raises(UserError, match=r"or give attach a projection, nn\.Linear\(4, 9\)"):
+        attach(Toy(), "first", GROUPED, heads={"names": named()})(rows())
+
+
+def test_names_and_groups_train_through_a_tapped_layer() -> None:
+    attached = with_names()
+    optimiser = torch.optim.SGD(parameter_groups(attached), lr=0.1)
+
+    def loss() -> Tensor:
+        latent = attached(rows(4), rows=torch.arange(4), step=0)
+        total: Tensor = attached.objective(latent.with_samples(y=Y)).total
+        return total
+
+    before = loss()
+    before.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in attached.parameters())
+    balance = attached.heads["names"].balance.detach().clone()
+    optimiser.step()
+    assert loss() < before
+    assert not torch.equal(attached.heads["names"].balance, balance)
+
+
+def test_noise_comes_with_rows_and_names() -> None:
+    attached, order = with_names().eval(), torch.tensor([4, 2, 0, 9, 7])
+    assert torch.equal(attached(rows(), rows=order, step=3)["noise"], uniform_noise(order, 3, 5))
+    assert "noise" not in attached(rows())
+    assert "noise" not in attach(Toy(), "first", OBJECTIVE)(rows(), rows=order)
+    with pytest.raises(UserError, match=r"it is called with rows, .* negatives 'all' needs none"):
+        attached.objective(attached(rows(4)).with_samples(y=Y))

@@ -243,3 +243,13 @@ def test_two_encoders_of_one_name() -> None:
 
     with pytest.raises(ValueError, match="two encoders are called 'mlp'"):
         encoder(latent_dim=1, smallest=1, about="twice")(mlp)
+
+
+def test_a_projection_can_be_had_at_the_length_of_the_network_itself() -> None:
+    # A ResNet ends in what a ReLU leaves; points that are drawn to names must reach all directions.
+    x = torch.rand(4, 3, 16, 16)
+    bare = build_encoder("resnet18", 3, 16, 512).eval()
+    projected = build_encoder("resnet18", 3, 16, 512, project=True).eval()
+    assert bare(x).min() >= 0
+    assert projected(x).min() < 0
+    assert projected(x).shape == bare(x).shape

@@ -60,11 +60,9 @@ def test_what_is_given_is_not_learned_and_the_balance_is() -> None:
     whole = head()
     shared = whole(Z).shared
     assert [tuple(p.shape) for p in whole.parameters()] == [(2,)]
-    coarse = torch.where(Y >= 0, GROUP[Y], -1)
     z = Z.clone().requires_grad_()
-    loss = semantic_anchor(
-        z, shared["label_embeddings"], Y, shared["coarse_embeddings"], coarse, shared["balance"]
-    )
+    groups = shared["coarse_embeddings"], shared["coarse_of"]
+    loss = semantic_anchor(z, shared["label_embeddings"], Y, *groups, shared["balance"])
     loss.backward()
     assert whole.balance is not None
     assert whole.balance.grad is not None
@@ -155,7 +153,9 @@ def test_mistakes_of_the_caller(what: str) -> None:
 
 def test_points_of_another_length() -> None:
     with pytest.raises(
-        UserError, match=r"z has 4 dimensions and the label embeddings 6; set --model.latent_dim 6"
+        UserError,
+        match=r"z has 4 dimensions and the label embeddings 6; set --model\.latent_dim 6, or give attach a "
+        r"projection, nn\.Linear\(4, 6\)",
     ):
         head()(Z[:, :4])
 

@@ -78,9 +78,9 @@ SETTINGS: dict[str, Setting] = {
     "reconstruction bernoulli": Setting("reconstruction", {"likelihood": "bernoulli", "pixels": "mean"}),
     "semantic_anchor": Setting("semantic_anchor"),
     "semantic_anchor coarse": Setting(
-        "semantic_anchor", {"coarse_weight": 0.3}, ("coarse_embeddings", "coarse")
+        "semantic_anchor", {"coarse_weight": 0.3}, ("coarse_embeddings", "coarse_of")
     ),
-    "semantic_anchor balance": Setting("semantic_anchor", {}, ("coarse_embeddings", "coarse", "balance")),
+    "semantic_anchor balance": Setting("semantic_anchor", {}, ("coarse_embeddings", "coarse_of", "balance")),
     "semantic_triplet": Setting("semantic_triplet"),
     "semantic_triplet by distance": Setting("semantic_triplet", {"by_distance": True}),
     "semantic_triplet random": Setting("semantic_triplet", {"negatives": "random"}, ("noise",)),
@@ -145,8 +145,8 @@ class Inputs:
         return -self.centres  # a group per class
 
     @property
-    def coarse(self) -> Tensor:
-        return self.y
+    def coarse_of(self) -> Tensor:
+        return torch.arange(CLASSES)
 
     @property
     def balance(self) -> Tensor:

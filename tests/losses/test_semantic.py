@@ -33,13 +33,12 @@ def scene() -> dict[str, Tensor]:
     labels, groups = (torch.randn(n, 4, generator=g, dtype=torch.float64) + 0.4 for n in (5, 3))
     y = torch.tensor([2, 0, 1, 3, -1, 2, 1, 3, 3])
     z = 0.6 * labels[y] + torch.randn(9, 4, generator=g, dtype=torch.float64)
-    coarse = torch.where(y >= 0, torch.tensor([0, 2, -1, 1, 1])[y], -1)
     return {
         "z": z.requires_grad_(),
         "label_embeddings": labels.requires_grad_(),
         "y": y,
         "coarse_embeddings": groups.requires_grad_(),
-        "coarse": coarse,
+        "coarse_of": torch.tensor([0, 2, -1, 1, 1]),
         "balance": torch.tensor([0.4, -0.9], dtype=torch.float64, requires_grad=True),
         "noise": torch.tensor([0.1, 0.3, 0.6, 0.76, 0.2, 0.99, 0.0, 0.45, 0.24], dtype=torch.float64),
     }
@@ -74,9 +73,10 @@ def naive_anchor(
 ) -> float:
     """`shares`: of class and group, no groups without; `ungrouped`: what rows in no group count."""
     values = []
-    for z, k, g in zip(s["z"], s["y"], s["coarse"], strict=True):
+    for z, k in zip(s["z"], s["y"], strict=True):
         if k < 0:
             continue
+        g = s["coarse_of"][k]
         fine = distance(z, s["label_embeddings"][k], lengths)
         if shares is None or (g < 0 and ungrouped == "fine"):
             values.append(fine)
@@ -132,7 +132,7 @@ def naive_triplet(
     return math.fsum(values) / {"every": len(values), "rows": rows, "classes": rows * 5, "none": 1}[over]
 
 
-GROUPS = ("coarse_embeddings", "coarse")
+GROUPS = ("coarse_embeddings", "coarse_of")
 DRAWN, RELATIVE = partial(naive_triplet, random=True), partial(naive_triplet, by_distance=True)
 
 
@@ -171,6 +171,7 @@ CASES: dict[str, Case] = {
             "rows in no group at their share": partial(mixed, ungrouped="share"),
             "rows in no group in the last": partial(mixed, ungrouped="last"),
             "groups not normalised": partial(mixed, lengths="a"),
+            "groups of other classes": lambda s: mixed({**s, "coarse_of": shuffled(s["coarse_of"])}),
         },
         {"coarse_weight": 0.3},
         GROUPS,
@@ -306,7 +307,7 @@ def test_anchor_lies_between_0_and_2() -> None:
     g = torch.Generator().manual_seed(0)
     for _ in range(20):
         z = torch.randn(1, 4, generator=g)
-        values = semantic_anchor(z, s["label_embeddings"], y[:1], s["coarse_embeddings"], y[:1] % 3)
+        values = semantic_anchor(z, s["label_embeddings"], y[:1], s["coarse_embeddings"], torch.arange(5) % 3)
         assert 0 < values < 2
 
 
@@ -316,7 +317,8 @@ def test_anchor_is_0_only_where_the_point_has_both_directions() -> None:
 
     def value(z: list[float], labels: Tensor) -> float:
         point = torch.tensor([z], dtype=torch.float64)
-        return semantic_anchor(point, labels, index, g, index, coarse_weight=0.4).item()
+        groups = torch.zeros(len(labels), dtype=torch.int64)
+        return semantic_anchor(point, labels, index, g, groups, coarse_weight=0.4).item()
 
     assert value([0, 5.0, 0], 2 * g) == 0
     assert value([5.0, 0, 0], e) == pytest.approx(0.4)
@@ -330,9 +332,9 @@ def test_anchor_is_0_only_where_the_point_has_both_directions() -> None:
 def test_learned_balance_is_drawn_to_what_is_nearer() -> None:
     """With shares b, b' and losses f, g, the slopes of the logits are b (f - L) and b' (g - L)."""
     s = scene()
-    rows = s["coarse"] >= 0
-    z, y, coarse = (s[key][rows] for key in ("z", "y", "coarse"))
-    both = s["coarse_embeddings"], coarse
+    rows = (s["y"] >= 0) & (s["coarse_of"][s["y"]] >= 0)
+    z, y = (s[key][rows] for key in ("z", "y"))
+    both = s["coarse_embeddings"], s["coarse_of"]
     loss = semantic_anchor(z, s["label_embeddings"], y, *both, s["balance"])
     slope = torch.autograd.grad(loss, s["balance"])[0].tolist()
     losses = [semantic_anchor(z, s["label_embeddings"], y, *both, coarse_weight=w).item() for w in (0, 1)]
@@ -421,11 +423,12 @@ def test_one_class_has_no_other_name(options: dict[str, Any]) -> None:
 def test_a_point_in_the_origin_is_at_1_from_every_label() -> None:
     s = scene()
     z = torch.zeros(9, 4, dtype=torch.float64, requires_grad=True)
-    groups = s["coarse_embeddings"], s["coarse"]
-    assert semantic_anchor(z, s["label_embeddings"], s["y"], *groups) == 1
-    value = semantic_triplet(z, s["label_embeddings"], s["y"])
-    assert_close(value.item(), 0.2)
-    assert torch.autograd.grad(value, z)[0].isfinite().all()
+    groups = s["coarse_embeddings"], s["coarse_of"]
+    anchor = semantic_anchor(z, s["label_embeddings"], s["y"], *groups)
+    assert anchor == 1
+    triplet = semantic_triplet(z, s["label_embeddings"], s["y"])
+    assert_close(triplet.item(), 0.2)
+    assert (torch.autograd.grad(anchor + triplet, z)[0] == 0).all()
 
 
 @pytest.mark.parametrize("options", [{}, {"by_distance": True}])
@@ -495,7 +498,7 @@ def test_misspelt_and_impossible_options() -> None:
             semantic_triplet(*inputs, margin=margin)
     for weight in (-0.1, 1.1, math.nan):
         with pytest.raises(UserError, match=rf"coarse_weight must lie in \[0, 1\], got {weight}; 0 leaves"):
-            semantic_anchor(*inputs, s["coarse_embeddings"], s["coarse"], coarse_weight=weight)
+            semantic_anchor(*inputs, s["coarse_embeddings"], s["coarse_of"], coarse_weight=weight)
 
 
 @pytest.mark.parametrize("noise", [None, torch.zeros(8), torch.zeros(9, 1)])
@@ -504,29 +507,30 @@ def test_random_negatives_without_a_number_per_row(noise: Tensor | None) -> None
     got = "none" if noise is None else str(tuple(noise.shape))
     with pytest.raises(UserError) as caught:
         semantic_triplet(s["z"], s["label_embeddings"], s["y"], noise, negatives="random")
-    assert f"takes noise (9,), a number in [0, 1) per row, got {got}; uniform_noise makes it" in str(
+    assert f"takes noise (9,), a number in [0, 1) per row, got {got}; a model with the head" in str(
         caught.value
     )
+    assert "negatives 'all' needs none" in str(caught.value)
 
 
-@pytest.mark.parametrize("coarse", [None, torch.zeros(9), torch.zeros(8, dtype=torch.int64)])
-def test_coarse_embeddings_without_the_groups_of_rows(coarse: Tensor | None) -> None:
+@pytest.mark.parametrize("groups", [None, torch.zeros(5), torch.zeros(9, dtype=torch.int64)])
+def test_coarse_embeddings_without_the_groups_of_classes(groups: Tensor | None) -> None:
     s = scene()
-    got = "none" if coarse is None else f"{coarse.dtype} {tuple(coarse.shape)}"
+    got = "none" if groups is None else f"{groups.dtype} {tuple(groups.shape)}"
     with pytest.raises(UserError) as caught:
-        semantic_anchor(s["z"], s["label_embeddings"], s["y"], s["coarse_embeddings"], coarse)
-    assert f"coarse must be integer (9,), the group of each row's class, got {got};" in str(caught.value)
+        semantic_anchor(s["z"], s["label_embeddings"], s["y"], s["coarse_embeddings"], groups)
+    assert f"coarse_of must be integer (5,), the group of each class, got {got};" in str(caught.value)
 
 
 def test_groups_without_embeddings_count_nothing() -> None:
     s = scene()
     inputs = s["z"], s["label_embeddings"], s["y"]
-    assert_close(semantic_anchor(*inputs, None, s["coarse"]), semantic_anchor(*inputs))
+    assert_close(semantic_anchor(*inputs, None, s["coarse_of"]), semantic_anchor(*inputs))
 
 
 def test_balance_of_a_wrong_shape() -> None:
     s = scene()
-    tensors = [s[key] for key in ("z", "label_embeddings", "y", "coarse_embeddings", "coarse")]
+    tensors = [s[key] for key in ("z", "label_embeddings", "y", "coarse_embeddings", "coarse_of")]
     with pytest.raises(UserError, match=r"balance must be \(2,\), logits of class and group, got \(3,\)"):
         semantic_anchor(*tensors, torch.ones(3))
 
@@ -546,7 +550,7 @@ def test_embeddings_of_a_wrong_shape(what: str) -> None:
     for value in (
         lambda: semantic_anchor(s["z"], wrong, s["y"]),
         lambda: semantic_triplet(s["z"], wrong, s["y"]),
-        lambda: semantic_anchor(s["z"], s["label_embeddings"], s["y"], wrong, s["coarse"]),
+        lambda: semantic_anchor(s["z"], s["label_embeddings"], s["y"], wrong, s["coarse_of"]),
     ):
         with pytest.raises(UserError) as caught:
             value()
@@ -561,7 +565,5 @@ def test_objective_hands_over_what_there_is() -> None:
     inputs = s["z"], s["label_embeddings"], s["y"]
     alone = semantic_anchor(*inputs) + semantic_triplet(*inputs, margin=0.4)
     assert_close(objective(latent).total, alone)
-    more = latent.with_samples(coarse=s["coarse"]).with_shared(
-        coarse_embeddings=s["coarse_embeddings"], balance=s["balance"]
-    )
+    more = latent.with_shared(**{key: s[key] for key in ("coarse_embeddings", "coarse_of", "balance")})
     assert_close(objective(more).parts["semantic_anchor"], evaluate("anchor and learned balance", s).detach())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latentloom.checks import UserError, unknown
 from latentloom.encoders.heads import joined
+from latentloom.encoders.semantic import label_embeddings_among, noise_of_names
 from latentloom.values import Latent
 
 
@@ -55,23 +56,38 @@ class Attached(nn.Module):
     """A model of the one contract around someone's classifier; see `attach`."""
 
     def __init__(
-        self, model: nn.Module, tap: Tap, heads: Mapping[str, nn.Module], objective: nn.Module
+        self,
+        model: nn.Module,
+        tap: Tap,
+        heads: Mapping[str, nn.Module],
+        objective: nn.Module,
+        projection: nn.Module | None,
     ) -> None:
         super().__init__()
         self.model = model
         self.tap = tap
         self.heads = nn.ModuleDict(heads)
         self.objective = objective
+        self.projection = projection
 
-    def forward(self, x: Tensor) -> Latent:
+    def forward(self, x: Tensor, rows: Tensor | None = None, step: int = 0) -> Latent:
+        """The latent of images, with the logits of the model inside.
+
+        Args:
+            x: what the model takes.
+            rows: number of each image in its set, (n,); with them, and with the head `LabelEmbeddings`,
+                there is samples["noise"], (n,).
+            step: batches seen before.
+        """
         self.tap.open()
         logits = self.model(x)
         z = self.tap.take()
         _check_tapped(z, logits, self.tap.name)
         points = z.flatten(1) if z.ndim != 4 else z.mean((2, 3))
-        return joined(
-            [Latent({"z": points, "logits": logits}), *(head(points) for head in self.heads.values())]
-        )
+        if self.projection is not None:
+            points = self.projection(points)
+        parts = [Latent({"z": points, "logits": logits}), *(head(points) for head in self.heads.values())]
+        return joined([*parts, noise_of_names(label_embeddings_among(self.heads.values()), rows, step)])
 
 
 def attach(
@@ -81,6 +97,7 @@ def attach(
     *,
     heads: Mapping[str, nn.Module] | None = None,
     read: Literal["output", "input"] = "output",
+    projection: nn.Module | None = None,
 ) -> Attached:
     """Make `model(x) -> Latent` of a classifier, with z tapped at one of its layers.
 
@@ -91,8 +108,11 @@ def attach(
         model: (n, ...) -> logits (n, C).
         layer: a name of `model.named_modules()`, called once in a forward.
         objective: kept as `.objective`, so that what it learns is in `parameters()` and `state_dict()`.
-        heads: modules (n, d) -> `Latent` that add learned parts, e.g. `Centres`.
+        heads: modules (n, d) -> `Latent` that add parts, e.g. `Centres`, or `LabelEmbeddings` of what the
+            class names mean.
         read: take the layer's output, or its first input, e.g. of the classifier's last layer.
+        projection: learned with the rest, (n, d of the layer) -> (n, d) of z and the heads, e.g.
+            `nn.Linear(64, 384)` for label embeddings of 384 dimensions. The logits do not pass it.
     """
     if any(map(_is_compiled, model.modules())):
         raise UserError(
@@ -102,7 +122,7 @@ def attach(
     names = dict(model.named_modules())
     if layer not in names or not layer:
         raise unknown("layer", layer, filter(None, names))
-    return Attached(model, Tap(names[layer], layer, read), heads or {}, objective)
+    return Attached(model, Tap(names[layer], layer, read), heads or {}, objective, projection)
 
 
 def _is_compiled(module: nn.Module) -> bool:

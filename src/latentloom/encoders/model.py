@@ -12,7 +12,7 @@ from latentloom.checks import UserError
 from latentloom.encoders.gaussian import Gaussian
 from latentloom.encoders.heads import Centres, ClassEmbeddings, Linear, joined
 from latentloom.encoders.normalise import Standardise, unit_range
-from latentloom.encoders.semantic import LabelEmbeddings, uniform_noise
+from latentloom.encoders.semantic import LabelEmbeddings, label_embeddings_among, noise_of_names
 from latentloom.latent.priors import Prior
 from latentloom.latent.pullback import pullback_metric
 from latentloom.values import Latent
@@ -60,7 +60,8 @@ class Model(nn.Module):
 
         Args:
             x: uint8, or floats in [0, 1], (n, c, h, w).
-            rows: number of each image in its set, (n,); a Gaussian needs it in training.
+            rows: number of each image in its set, (n,); a Gaussian needs it in training. With them, and
+                with label embeddings, there is samples["noise"], (n,), in evaluation too.
             step: batches seen before.
             generate: also give what a decoder and a prior make of z: samples["reconstruction"] beside the
                 images themselves, samples["x"], in [0, 1]; and samples["log_prior"]. In training alone
@@ -70,8 +71,7 @@ class Model(nn.Module):
         h = self.encoder(x)
         latent = Latent({"z": h}) if self.gaussian is None else self.gaussian(h, rows, step)
         parts = [latent, *(head(latent.z) for head in self.heads.values())]
-        if self.training and rows is not None and self.labels is not None:
-            parts.append(Latent({"noise": uniform_noise(rows, step, self.labels.seed)}))
+        parts.append(noise_of_names(self.label_embeddings, rows, step))
         if self.training if generate is None else generate:
             parts += self._generated(x, latent.z)
         if self.training and self.pullback and pullback:
@@ -79,9 +79,9 @@ class Model(nn.Module):
         return joined(parts)
 
     @property
-    def labels(self) -> LabelEmbeddings | None:
+    def label_embeddings(self) -> LabelEmbeddings | None:
         """The head that holds what the class names mean, if there is one."""
-        return next((head for head in self.heads.values() if isinstance(head, LabelEmbeddings)), None)
+        return label_embeddings_among(self.heads.values())
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the Gaussian of each image, (n, d) each."""

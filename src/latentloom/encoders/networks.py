@@ -59,6 +59,7 @@ def build_encoder(
     stem: Stem = "auto",
     pretrained: bool = False,
     weights: str | Path | None = None,
+    project: bool = False,
 ) -> nn.Module:
     """The network of that name for images (channels, size, size).
 
@@ -71,6 +72,8 @@ def build_encoder(
         pretrained: start from the ImageNet weights of torchvision or timm, which are downloaded.
         weights: start from this file of weights of the same model of torchvision or timm. Here and with
             `pretrained`, the convolution of a small stem starts at random.
+        project: the projection follows even where latent_dim is the network's own, whose end may have an
+            activation.
     """
     _check(name, size, latent_dim, stem)
     _check_weights(name, pretrained, weights)
@@ -82,7 +85,7 @@ def build_encoder(
     if pretrained or weights is not None:
         found, origin = _found_weights(info, weights)
         load_weights(network, found, origin, fresh_stem=small)
-    if latent_dim is None or latent_dim == info.latent_dim:
+    if latent_dim is None or (latent_dim == info.latent_dim and not project):
         return network
     return nn.Sequential(network, nn.Linear(info.latent_dim, latent_dim))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +69,8 @@ class LabelEmbeddings(nn.Module):
         d = self.vectors.shape[1]
         if z.shape[1] != d:
             raise UserError(
-                f"z has {z.shape[1]} dimensions and the label embeddings {d}; set --model.latent_dim {d}"
+                f"z has {z.shape[1]} dimensions and the label embeddings {d}; set --model.latent_dim {d}, or "
+                f"give attach a projection, nn.Linear({z.shape[1]}, {d})"
             )
         shared = {
             "label_embeddings": self.vectors,
@@ -76,6 +79,18 @@ class LabelEmbeddings(nn.Module):
             "balance": self.balance,
         }
         return Latent({}, {name: tensor for name, tensor in shared.items() if tensor is not None})
+
+
+def label_embeddings_among(heads: Iterable[nn.Module]) -> LabelEmbeddings | None:
+    """The head that holds what the class names mean, if there is one."""
+    return next((head for head in heads if isinstance(head, LabelEmbeddings)), None)
+
+
+def noise_of_names(head: LabelEmbeddings | None, rows: Tensor | None, step: int) -> Latent:
+    """samples["noise"] (n,) of `uniform_noise`; nothing without the head or the rows (n,)."""
+    if head is None or rows is None:
+        return Latent({})
+    return Latent({"noise": uniform_noise(rows, step, head.seed)})
 
 
 def uniform_noise(rows: Tensor, step: int, seed: int) -> Tensor:

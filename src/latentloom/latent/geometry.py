@@ -46,8 +46,14 @@ def root(squared: Tensor) -> Tensor:
 
 
 def unit(z: Tensor) -> Tensor:
-    """Rows scaled to length 1; rows of length 0 stay 0."""
-    return torch.nn.functional.normalize(z, dim=1)
+    """Rows scaled to length 1; rows of zeros stay 0, with gradient 0.
+
+    >>> unit(torch.tensor([[3., 4.], [0., 0.]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
+    apart = (z != 0).any(1, keepdim=True)  # true of nan, which must be seen
+    return torch.nn.functional.normalize(torch.where(apart, z, 0.0), dim=1)
 
 
 def masked_mean(values: Tensor, keep: Tensor) -> Tensor:

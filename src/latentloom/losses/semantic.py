@@ -25,7 +25,7 @@ def semantic_anchor(
     label_embeddings: Tensor,
     y: Tensor,
     coarse_embeddings: Tensor | None = None,
-    coarse: Tensor | None = None,
+    coarse_of: Tensor | None = None,
     balance: Tensor | None = None,
     *,
     coarse_weight: float = 0.5,
@@ -43,7 +43,7 @@ def semantic_anchor(
         label_embeddings: of the names of the classes, (C, d), of any length but 0.
         y: classes, (n,), integer in [0, C), or -1 for unlabelled.
         coarse_embeddings: of the names of the groups, (G, d).
-        coarse: group of each row's class, (n,), integer in [0, G), or -1 for none.
+        coarse_of: group of each class, (C,), integer in [0, G), or -1 for none.
         balance: learned logits of class and group, (2,), in place of `coarse_weight`.
         coarse_weight: share of the group, in [0, 1].
 
@@ -60,10 +60,10 @@ def semantic_anchor(
     fine = _distance_to_own("label_embeddings", directions, label_embeddings, y)
     if coarse_embeddings is None:
         return masked_mean(fine, y >= 0)
-    coarse = _checked_groups(coarse, y)
+    group = _checked_groups(coarse_of, len(label_embeddings))[y.clamp_min(0).long()]  # (n,)
     of_class, of_group = _shares(balance, coarse_weight)
-    group = _distance_to_own("coarse_embeddings", directions, coarse_embeddings, coarse)
-    each = torch.where(coarse >= 0, of_class * fine + of_group * group, fine)
+    coarse = _distance_to_own("coarse_embeddings", directions, coarse_embeddings, group)
+    each = torch.where(group >= 0, of_class * fine + of_group * coarse, fine)
     return masked_mean(each, y >= 0)
 
 
@@ -137,7 +137,8 @@ def _drawn(noise: Tensor | None, own: Tensor, classes: int) -> Tensor:
         got = "none" if noise is None else tuple(noise.shape)
         raise UserError(
             f"negatives 'random' takes noise ({len(own)},), a number in [0, 1) per row, got {got}; "
-            "uniform_noise makes it, and negatives 'all' needs none"
+            "a model with the head LabelEmbeddings makes it where it is called with rows, and uniform_noise "
+            "anywhere; negatives 'all' needs none"
         )
     number = (noise * (classes - 1)).long().clamp_max(classes - 2)  # noise may be rounded to 1
     return torch.where(number >= own, number + 1, number)
@@ -165,14 +166,14 @@ def _shares(balance: Tensor | None, coarse_weight: float) -> tuple[Tensor | floa
     return of_class, of_group
 
 
-def _checked_groups(coarse: Tensor | None, y: Tensor) -> Tensor:
-    if coarse is None or coarse.shape != y.shape or coarse.is_floating_point():
-        got = "none" if coarse is None else f"{coarse.dtype} {tuple(coarse.shape)}"
+def _checked_groups(coarse_of: Tensor | None, classes: int) -> Tensor:
+    if coarse_of is None or coarse_of.shape != (classes,) or coarse_of.is_floating_point():
+        got = "none" if coarse_of is None else f"{coarse_of.dtype} {tuple(coarse_of.shape)}"
         raise UserError(
-            f"coarse must be integer ({len(y)},), the group of each row's class, got {got}; "
+            f"coarse_of must be integer ({classes},), the group of each class, got {got}; "
             "it goes with coarse_embeddings, and both may be left out"
         )
-    return coarse
+    return coarse_of
 
 
 def _check_embeddings(name: str, embeddings: Tensor, d: int) -> None:
