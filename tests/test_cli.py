@@ -180,6 +180,32 @@ def test_names_are_shown_with_what_is_read_for_them(capsys, tmp_path) -> None:
     assert "7  seven" in capsys.readouterr().out
     assert out.exists()
     assert "say whose class names" in refused(capsys, "names")
+    assert "names trains nothing; --seed cannot" in refused(
+        capsys, "names", "--data", "digits", "--seed", "1"
+    )
+    encoder = ["--model.encoder", "mlp", "--out", "a.yaml"]
+    assert "groups trains nothing; --model.encoder" in refused(capsys, "groups", "--data", "digits", *encoder)
+    asked = ["--data", "digits", "--model.label_embeddings.source", "name"]
+    assert "wanted none, names, or a .npy or .safetensors" in refused(capsys, "names", *asked)
+
+
+def test_descriptions_and_files_of_vectors_make_names_and_groups(capsys, tmp_path) -> None:
+    fruit, ships = ("apple", "orange", "pear", "plum", "cherry"), ("ship", "boat", "truck", "bus", "train")
+    told = "".join(f"{digit}: {word}\n" for digit, word in enumerate([*fruit, *ships]))
+    (tmp_path / "told.yaml").write_text(told.replace("plum", "lemon").replace("cherry", "banana"))
+    (tmp_path / "told.yaml").write_text((tmp_path / "told.yaml").read_text().replace("boat", "airplane"))
+    described = ["--data", "digits", "--model.label_embeddings.descriptions", str(tmp_path / "told.yaml")]
+    assert main(["names", *described]) == 0
+    assert "0  apple\n1  orange" in capsys.readouterr().out
+    assert main(["groups", *described, "--out", str(tmp_path / "told-groups.yaml"), "--number", "2"]) == 0
+    assert (
+        load(Data(coarse=str(tmp_path / "told-groups.yaml")), 0).train.coarse_of.tolist() == [0] * 5 + [1] * 5
+    )
+    np.save(tmp_path / "v.npy", np.eye(2)[np.arange(10) % 2] + 0.01 * np.eye(10)[:, :2])
+    rows = ["--data", "digits", "--model.label_embeddings.source", str(tmp_path / "v.npy")]
+    centred = ["--model.label_embeddings.centred", "true"]
+    assert main(["groups", *rows, *centred, "--out", str(tmp_path / "rows.yaml"), "--number", "2"]) == 0
+    assert load(Data(coarse=str(tmp_path / "rows.yaml")), 0).train.coarse_of.tolist() == [0, 1] * 5
 
 
 def test_groups_are_written_to_be_edited_and_are_taken_from_there(capsys, tmp_path) -> None:

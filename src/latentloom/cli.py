@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from latentloom.checks import UserError
+from latentloom.config import Train
 from latentloom.files import file_name
 from latentloom.flags import Overrides, field_of, fields_text, taken_apart
 from latentloom.lists import LISTS
@@ -132,32 +133,42 @@ def _reproduce(arguments: argparse.Namespace, overrides: Overrides) -> None:
 
 
 def _names(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from latentloom.names.command import remake, show
-    from latentloom.names.vectors import MODEL
+    from latentloom.data.catalogue import class_names
+    from latentloom.names.command import checked, show
 
     if arguments.check:
-        print(remake(check=True))
+        print(checked())
         return
-    fine, coarse = _class_names(overrides)
-    print(show(fine, coarse, model=arguments.model or MODEL, revision=arguments.revision, out=arguments.out))
+    asked = _asked_names("names", overrides)
+    print(show(asked.model.label_embeddings, *class_names(asked.data), arguments.out))
 
 
 def _groups(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from latentloom.names.groups import suggest_groups
-    from latentloom.names.vectors import MODEL, label_vectors
-
-    fine, _ = _class_names(overrides)
-    found = label_vectors(fine, model=arguments.model or MODEL, revision=arguments.revision)
-    print(suggest_groups(found.vectors, fine, Path(arguments.out), arguments.number))
-
-
-def _class_names(overrides: Overrides) -> tuple[Sequence[str], Sequence[str]]:
     from latentloom.data.catalogue import class_names
+    from latentloom.names.asked import asked_vectors
+    from latentloom.names.groups import suggest_groups
+    from latentloom.names.vectors import centre
+
+    asked = _asked_names("groups", overrides)
+    fine, _ = class_names(asked.data)
+    found = asked_vectors(asked.model.label_embeddings, fine)
+    vectors = centre(found.vectors, fine) if asked.model.label_embeddings.centred else found.vectors
+    print(suggest_groups(vectors, fine, Path(arguments.out), arguments.number))
+
+
+def _asked_names(command: str, overrides: Overrides) -> Train:
+    """Which class names, and how they are read."""
     from latentloom.recipes import load_recipe
 
+    for field, _ in overrides:
+        if not field.startswith(("data.", "model.label_embeddings.")):
+            raise UserError(
+                f"{command} trains nothing; --{field} cannot be set, only --data.* and "
+                "--model.label_embeddings.*"
+            )
     if "data.name" not in dict(overrides):
         raise UserError("say whose class names: --data NAME, or --data folder:PATH")
-    return class_names(load_recipe("baseline", overrides).data)
+    return load_recipe("baseline", [("model.label_embeddings.source", "names"), *overrides])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -199,11 +210,12 @@ def _add_runs(commands: Commands) -> None:
     again = _command(
         commands, "reproduce", _reproduce, "our figures beside the published ones", settable=True
     )
-    again.add_argument("paper", metavar="PAPER", help="latent-boost, moving-targets or vae-dml")
+    again.add_argument("paper", metavar="PAPER", help="laresa, latent-boost, moving-targets or vae-dml")
     again.add_argument(
         "table",
         metavar="TABLE",
-        help="of latent-boost 2 to 5 or A1 to A8; of moving-targets 6 or 7; of vae-dml 6.1 to 6.6",
+        help="of laresa 1 to 3, 7 or 8; of latent-boost 2 to 5 or A1 to A8; of moving-targets 6 or 7; "
+        "of vae-dml 6.1 to 6.6",
     )
     again.add_argument("--scale", default="smoke", choices=["smoke", "cpu", "full"], help="(smoke)")
     again.add_argument("--workers", type=int, default=1, help="runs at a time (1)")
@@ -222,11 +234,6 @@ def _add_names(commands: Commands) -> None:
     )
     groups.add_argument("--out", required=True, help="the YAML file, for --data.coarse")
     groups.add_argument("--number", type=int, help="of groups (that of the best silhouette)")
-    for command in (names, groups):
-        command.add_argument(
-            "--model", help="a name for sentence-transformers, or a folder (all-MiniLM-L6-v2)"
-        )
-        command.add_argument("--revision", help="of the model")
 
 
 def _add_sweep(commands: Commands) -> None:

@@ -22,7 +22,7 @@ SHORT = {
 }
 # Flags of the command itself; all others are fields.
 OWN = {"help", "folder", "seeds", "workers", "scale", "json"}
-OWN |= {"model", "revision", "out", "check", "number"}
+OWN |= {"out", "check", "number"}
 OWN |= {"space", "trials", "search", "cpus", "gpus", "address"}
 
 

@@ -36,6 +36,7 @@ class ImageSet:
     class_names: tuple[str, ...]
     coarse: Tensor | None = None  # (n,) int64; -1 is unlabelled
     coarse_names: tuple[str, ...] = ()
+    coarse_of: Tensor | None = None  # (C,) int64, the group of each class; -1 for none
     source: str = ""
     licence: str = ""
 
@@ -60,10 +61,11 @@ class Latent:
     together gather the first and never the second.
     """
 
-    samples: Mapping[str, Tensor]  # z (n, d), logits (n, C), y (n,), row (n,), coarse, cluster
-    shared: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # class_embeddings, class_centres, centres (C, d)
+    # z (n, d), logits (n, C); (n,): y, row, coarse, cluster, and noise, uniform in [0, 1)
+    samples: Mapping[str, Tensor]
+    # (C, d): class_embeddings, class_centres, centres, label_embeddings; coarse_embeddings (G, d);
+    # coarse_of (C,), the group of each class, -1 for none; balance (2,), logits of class and group
+    shared: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def z(self) -> Tensor:

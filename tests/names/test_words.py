@@ -94,6 +94,14 @@ def test_descriptions_stand_for_names_and_may_be_fewer() -> None:
         (["cat", "dog"], {"dog": "Cat"}, r"repeats: 'cat' \(cat, dog\)"),
         (["cat", "dog"], {"dog": "a pet", "cat": "a  pet"}, r"repeats: 'a pet' \(cat, dog\)"),
         (["cat", "dog"], {"dog": "?!"}, "no words in the class names 'dog'"),
+        (
+            ["a_b", "a-b"],
+            {"a b": "one"},
+            r"description of 'a b' fits 2 classes \(a_b, a-b\); write whole names",
+        ),
+        (["a_b", "a-b"], {"a_b": "one"} | {"a-b": "one"}, "repeats: 'one'"),
+        (["a_b", "dog"], {"a_b": "one", "a b": "two"}, "the class 'a_b' is described twice"),
+        (["cat", "__"], {"cat": "it purrs"}, "no words in the class names '__'"),
     ],
 )
 def test_what_stands_for_no_class_or_two_is_refused(
@@ -101,6 +109,12 @@ def test_what_stands_for_no_class_or_two_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=said):
         texts_of(names, told)
+
+
+def test_descriptions_tell_apart_what_reads_alike_and_stand_for_what_has_no_word() -> None:
+    names = ["crane_", "crane", "--"]
+    told = {"crane_": "a bird", "--": "a line"}
+    assert texts_of(names, told) == ("a bird", "crane", "a line")
 
 
 def test_descriptions_are_read_as_text_whatever_they_look_like(tmp_path: Path) -> None:

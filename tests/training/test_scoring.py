@@ -74,6 +74,13 @@ def test_the_monitored_score_is_taken_whatever_it_is() -> None:
     assert [scoring(name).better for name in ("knn_accuracy", "size_to_distance")] == ["higher", "lower"]
 
 
+def test_a_score_of_groups_is_taken_where_there_are_groups_and_refused_elsewhere() -> None:
+    grouped = Scoring("hit_rate", lambda model: latents(1), 4, torch.tensor([0, 0, 1, 1]))
+    assert 0 <= grouped(latents(0), nn.Identity()).scores["hit_rate"] <= 1
+    with pytest.raises(UserError, match="'hit_rate' reads 'coarse_of', which model and data do not give"):
+        scoring("hit_rate")(latents(0), nn.Identity())
+
+
 def test_a_score_that_is_not_known() -> None:
     with pytest.raises(UserError, match="did you mean 'nearest_centre_accuracy'"):
         scoring("nearest_center_accuracy")

@@ -23,7 +23,7 @@ from latentloom.data.splits import (
     split_validation,
     without_bad,
 )
-from latentloom.names.coarse import coarse_map
+from latentloom.names.coarse import coarse_map, coarse_of
 from latentloom.values import ImageSet, Splits
 
 WITH_PATH = ("folder", "npz")  # written folder:PATH and npz:PATH
@@ -273,6 +273,7 @@ def _parts(data: Data) -> tuple[ImageSet, ImageSet]:
     parts = [_named(part, data.name, dataset) for part in dataset.read(files, data) if part is not None]
     if data.coarse is not None:
         parts = [_grouped(part, data.coarse, dataset) for part in parts]
+    parts = [replace(part, coarse_of=coarse_of(parts[0])) for part in parts]  # while all labels are there
     return (parts[0], parts[1]) if len(parts) > 1 else split_test(parts[0])
 
 

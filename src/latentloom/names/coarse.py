@@ -14,7 +14,7 @@ from torch import Tensor
 
 from latentloom.checks import UserError
 from latentloom.files import write_text
-from latentloom.names.words import words_of
+from latentloom.names.words import distinct_words, words_of
 from latentloom.values import ImageSet
 
 Members = Mapping[str, Sequence[str]]  # group -> names of its classes
@@ -43,7 +43,8 @@ class CoarseMap:
 def coarse_map(source: str, dataset: str, class_names: Sequence[str]) -> CoarseMap:
     """The groups of a data set's classes from a paper or a file.
 
-    Names of classes are compared as words, whatever their case: "maple_tree" is "Maple-tree".
+    Names of classes are compared as words, whatever their case: "maple_tree" is "Maple-tree". Where all
+    classes have a serial number, as in 01_cat, "cat" will do.
 
     Args:
         source: "paper" for the maps of LARESA (ICLR 2026 submission, Tables 4 to 6), or the path of a
@@ -78,14 +79,14 @@ def map_of(members: Members, class_names: Sequence[str], where: str) -> CoarseMa
 
 
 def coarse_of(image_set: ImageSet) -> Tensor | None:
-    """The group of each class, (C,) int64, from images that have both labels; None without coarse labels.
+    """The group of each class, (C,) int64; None without coarse labels.
 
-    -1 for a class of which no image has both. Coarse labels must be of classes, not of images: an error
-    where images of one class lie in two groups.
+    What the set holds, or else by images that have both labels, with -1 for a class of which none has.
+    Coarse labels must be of classes, not of images: an error where images of one class lie in two groups.
     """
     y, coarse = image_set.labels, image_set.coarse
-    if coarse is None:
-        return None
+    if image_set.coarse_of is not None or coarse is None:
+        return image_set.coarse_of
     both = (y >= 0) & (coarse >= 0)
     groups = torch.full((len(image_set.class_names),), -1)
     groups[y[both]] = coarse[both]
@@ -106,9 +107,11 @@ def read_groups(path: Path) -> dict[str, list[str]]:
     """The members of each group from a YAML file, `group: [class, class, ...]`; all names are text."""
     import yaml
 
+    path = path.expanduser()
     try:
         # The loader that takes nothing for a number or a truth value: a class may be called 0, or "no".
-        tree = yaml.load(path.read_bytes(), yaml.BaseLoader)
+        content = path.read_bytes()
+        tree, node = yaml.load(content, yaml.BaseLoader), yaml.compose(content, yaml.BaseLoader)
     except OSError as error:
         raise UserError(
             f"cannot read the groups in {path}: {error.strerror}; give 'paper' or a YAML file"
@@ -117,6 +120,9 @@ def read_groups(path: Path) -> dict[str, list[str]]:
         raise UserError(f"the groups in {path} are not YAML; {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict) or not all(map(_is_list_of_names, tree.values())):
         raise UserError(f"{path} holds something else than groups; write lines like 'fish: [ray, shark]'")
+    found = [key.value for key, _ in node.value] if node else []
+    if twice := [group for group in tree if found.count(group) > 1]:
+        raise UserError(f"{path} has the group {twice[0]!r} twice; put all its classes in one")
     return {group: names or [] for group, names in tree.items()}
 
 
@@ -131,6 +137,7 @@ def write_groups(path: Path, groups: CoarseMap, class_names: Sequence[str], note
     """
     import yaml
 
+    path = path.expanduser()
     if path.exists():
         raise UserError(
             f"{path} is there already, and may have been edited; give another path, or take it away"
@@ -157,15 +164,16 @@ def _key(name: str) -> str:
 
 
 def _labels(class_names: Sequence[str]) -> dict[str, int]:
-    """The number of each class by what its name is compared with."""
+    """The number of each class by what its name is compared with: all its words, or less a serial number."""
     label: dict[str, int] = {}
-    for number, name in enumerate(class_names):
-        first = label.setdefault(_key(name), number)
-        if first != number:
-            raise UserError(
-                f"the classes {class_names[first]!r} and {name!r} have the same name in words; to be put in "
-                "groups, classes need names that differ"
-            )
+    for number, (name, words) in enumerate(zip(class_names, distinct_words(class_names), strict=True)):
+        for key in (_key(name), words.lower()):
+            first = label.setdefault(key, number)
+            if first != number:
+                raise UserError(
+                    f"the classes {class_names[first]!r} and {name!r} have the same name in words; to be put "
+                    "in groups, classes need names that differ"
+                )
     return label
 
 

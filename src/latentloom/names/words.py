@@ -36,8 +36,8 @@ def texts_of(names: Sequence[str], descriptions: Mapping[str, str] | None = None
     """What is read for each class: its description where there is one, else the words of its name.
 
     Numbers that all names begin with are left out, as in 01_cat, 02_dog, unless nothing else tells the
-    names apart. No names, names without a word, and names or texts that repeat are refused; capitals
-    tell no two apart, for most text models read none.
+    names apart. No names, and texts that repeat or have no word, are refused; capitals tell no two
+    apart, for most text models read none. Classes whose names do not do can be described.
 
     Args:
         names: of the classes, in their order.
@@ -48,17 +48,27 @@ def texts_of(names: Sequence[str], descriptions: Mapping[str, str] | None = None
     """
     if not names:
         raise UserError("there are no class names to read; name the classes, or give vectors in a file")
-    words = [words_of(name) for name in _without_serial(names)]
-    _check_texts(words, names)
-    told = descriptions or {}
-    for name, text in told.items():
-        check_choice("class", name, {*names, *words})
+    words = distinct_words(names)
+    told: dict[int, str] = {}
+    for name, text in (descriptions or {}).items():
+        label = _described(name, names, words)
         if not text.strip():
             raise UserError(f"the description of {name!r} is empty; write one, or leave the class out")
-    pairs = zip(names, words, strict=True)
-    texts = [" ".join(told.get(name, told.get(word, word)).split()) for name, word in pairs]
+        if label in told:
+            raise UserError(f"the class {names[label]!r} is described twice; keep one description")
+        told[label] = " ".join(text.split())
+    texts = [told.get(label, word) for label, word in enumerate(words)]
     _check_texts(texts, names)
     return tuple(texts)
+
+
+def distinct_words(names: Sequence[str]) -> list[str]:
+    """The words of each name, less the numbers that all begin with where the rest tells them apart.
+
+    >>> distinct_words(["01_cat", "02_dog"]), distinct_words(["3-wheeler", "4-wheeler"])
+    (['cat', 'dog'], ['3 wheeler', '4 wheeler'])
+    """
+    return [words_of(name) for name in _without_serial(names)]
 
 
 def read_descriptions(path: str | Path) -> dict[str, str]:
@@ -78,6 +88,19 @@ def read_descriptions(path: str | Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         raise UserError(f"{path} must hold lines `name: text`, a text for each class, got {str(found)[:80]}")
     return found
+
+
+def _described(name: str, names: Sequence[str], words: Sequence[str]) -> int:
+    """The number of the class that a description is of."""
+    check_choice("class", name, {*names, *words})
+    by_name, by_words = ([label for label, own in enumerate(of) if own == name] for of in (names, words))
+    fitting = by_name or by_words
+    if len(fitting) > 1:
+        same = _some(names[label] for label in fitting)
+        raise UserError(
+            f"the description of {name!r} fits {len(fitting)} classes ({same}); write whole names"
+        )
+    return fitting[0]
 
 
 def _without_serial(names: Sequence[str]) -> Sequence[str]:

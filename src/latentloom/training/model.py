@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +31,9 @@ from latentloom.evaluation import class_means
 from latentloom.latent.mixtures import VampPrior, fitted_mixture, sphere_mixture
 from latentloom.latent.priors import Hypercube, UnitGaussian
 from latentloom.latent.priors import Prior as AnyPrior
+from latentloom.names.asked import asked_group_vectors, asked_vectors, check_asked
 from latentloom.names.coarse import coarse_of
-from latentloom.names.vectors import MODEL, label_vectors, read_vectors
-from latentloom.names.words import read_descriptions
+from latentloom.names.vectors import NO_DIRECTION, NoVectorError, centre
 from latentloom.training.latents import read_latents
 from latentloom.values import ImageSet
 
@@ -52,7 +52,16 @@ def model_for(config: Train, train: ImageSet) -> Model:
     # A Gaussian has a linear layer of its own for each of its two halves.
     ends_in = None if drawn else wanted
     model = build_model(
-        build_encoder(name, channels, size, ends_in, stem=c.stem, pretrained=c.pretrained, weights=c.weights),
+        build_encoder(
+            name,
+            channels,
+            size,
+            ends_in,
+            stem=c.stem,
+            pretrained=c.pretrained,
+            weights=c.weights,
+            project=labels is not None,
+        ),
         latent_dim=latent_dim,
         classes=len(train.class_names),
         standardise=standardise,
@@ -70,39 +79,51 @@ def model_for(config: Train, train: ImageSet) -> Model:
 
 
 def label_head(config: Names, train: ImageSet, seed: int) -> LabelEmbeddings | None:
-    """The head of what class names mean, and names of groups where the images have coarse labels.
-
-    Where a bare matrix was given, which has no text, a group has the mean of its classes.
-    """
+    """The head of what class names mean, and names of groups where the images have coarse labels."""
+    check_asked(config)
     if config.source == "none":
         return None
-    file = None if config.source == "names" else config.source
-    told = read_descriptions(Path(config.descriptions)) if config.descriptions else None
-    read = partial(
-        label_vectors,
-        file=file,
-        model=config.model or MODEL,
-        revision=config.revision,
-        centred=config.centred,
-    )
-    fine, groups = read(train.class_names, descriptions=told), coarse_of(train)
-    from_where = f"{fine.model}, {fine.revision}"
-    if groups is None:
-        return LabelEmbeddings(fine.vectors, seed=seed, origin=from_where)
-    bare = file is not None and not read_vectors(file).texts
-    coarse = (
-        class_means(fine.vectors, groups, len(train.coarse_names)).float()
-        if bare
-        else read(train.coarse_names).vectors
-    )
+    fine, coarse, origin = vectors_for(config, train)
+    if config.centred:
+        mean = fine.double().mean(0)
+        coarse = None if coarse is None else _centred_groups(coarse, mean)
+        fine = centre(fine, train.class_names, mean)
+    groups = coarse_of(train)
     return LabelEmbeddings(
-        fine.vectors,
+        fine,
         coarse,
         groups,
-        learned_balance=config.learned_balance,
+        learned_balance=config.learned_balance and groups is not None,
         seed=seed,
-        origin=from_where,
+        origin=origin,
     )
+
+
+def vectors_for(config: Names, train: ImageSet) -> tuple[Tensor, Tensor | None, str]:
+    """Vectors of the classes (C, d) and of their groups (G, d) or None, not centred; and their origin.
+
+    Where the names of groups have no vectors, as of a bare matrix, or without the text model that would
+    read them, each group has the mean of its classes; one without a class that of all.
+    """
+    fine, groups = asked_vectors(config, train.class_names), coarse_of(train)
+    origin = f"{fine.model}, {fine.revision}"
+    if groups is None:
+        return fine.vectors, None, origin
+    if not fine.bare and train.coarse_names:
+        with suppress(NoVectorError):
+            return fine.vectors, asked_group_vectors(config, train.coarse_names).vectors, origin
+    count = len(train.coarse_names) or int(groups.max()) + 1
+    means = class_means(fine.vectors, groups, count)
+    means = torch.where(means.isnan(), fine.vectors.double().mean(0), means)
+    return fine.vectors, means.float(), f"{origin}; of groups the means of their classes"
+
+
+def _centred_groups(coarse: Tensor, mean: Tensor) -> Tensor:
+    """Directions of groups from the mean of the classes; a group that lies there keeps its own."""
+    away = (coarse.double() - mean).norm(dim=1) >= NO_DIRECTION
+    found = coarse.clone()
+    found[away] = centre(coarse[away], (), mean)
+    return found
 
 
 def _latent_dim(asked: int | None, labels: LabelEmbeddings | None) -> int | None:

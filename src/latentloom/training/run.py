@@ -21,6 +21,7 @@ from latentloom.data.labels import lost_classes
 from latentloom.encoders import Model
 from latentloom.evaluation import class_means, protocol_findings, take_card
 from latentloom.evaluation.prior import component_findings
+from latentloom.evaluation.semantics import hit_rate_ceiling
 from latentloom.files import atomically, write_text
 from latentloom.names.coarse import coarse_of
 from latentloom.objective import Objective
@@ -28,7 +29,7 @@ from latentloom.records import commit_of, hardware, load_record, save_record, so
 from latentloom.training.callbacks import Position
 from latentloom.training.folder import BEST, LAST, RECORD, claimed
 from latentloom.training.latents import collect, write_parquet
-from latentloom.training.model import model_for
+from latentloom.training.model import model_for, vectors_for
 from latentloom.training.module import LatentModule
 from latentloom.training.pictures import save_pictures
 from latentloom.training.trainer import Replay, scoring_for, trainer_for
@@ -150,8 +151,7 @@ def _record(
     _export(module, splits.train, folder)
     chosen = config.evaluation
     latent = collect(module.model, Replay(getattr(splits, chosen.split), module.model))
-    if (groups := coarse_of(splits.train)) is not None:
-        latent = latent.with_shared(coarse_of=groups)
+    latent = latent.with_shared(**_meanings(config, splits.train))
     train = collect(module.model, Replay(splits.train, module.model))
     centres = class_means(train.z, train.y, len(splits.train.class_names))
     with atomically(folder / "class_centres.safetensors") as part:
@@ -173,12 +173,25 @@ def _record(
     )
 
 
+def _meanings(config: Train, train: ImageSet) -> dict[str, Tensor]:
+    """Groups of classes, and vectors of names as they are: centred or not, recipes are judged alike."""
+    groups, found = coarse_of(train), dict[str, Tensor]()
+    if groups is not None:
+        found["coarse_of"] = groups
+    if config.model.label_embeddings.source != "none":
+        fine, coarse, _ = vectors_for(config.model.label_embeddings, train)
+        found |= {"label_embeddings": fine} | ({} if coarse is None else {"coarse_embeddings": coarse})
+    return found
+
+
 def _card(config: Train, model: nn.Module, latent: Latent, train: Latent, every_y: Tensor) -> Card:
     c, seed = config.evaluation, config.seed
     card = take_card(
         latent, train, split=c.split, bootstrap=c.bootstrap, probe_limit=c.probe_limit, seed=seed
     )
     found = dict(card.findings)
+    if "hit_rate" in found:
+        found["hit_rate"] = replace(found["hit_rate"], high=hit_rate_ceiling(latent["coarse_of"]))
     if isinstance(model, Model) and model.prior is not None:
         with torch.no_grad():
             found |= component_findings(model.prior, latent.z, latent.y, split=c.split)
@@ -200,6 +213,6 @@ def _export(module: LatentModule, train: ImageSet, folder: Path) -> None:
         "images": list(image_shape(train.images)),
         "coarse_names": train.coarse_names,
     }
-    if isinstance(module.model, Model) and module.model.labels is not None:
-        about["label_embeddings"] = module.model.labels.origin
+    if isinstance(module.model, Model) and module.model.label_embeddings is not None:
+        about["label_embeddings"] = module.model.label_embeddings.origin
     write_text(folder / "model.json", json.dumps(about, indent=1))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from latentloom.checks import check_choice
+from latentloom.checks import UserError, check_choice
 from latentloom.evaluation import SCORES, class_geometry, class_means, collapse, latent_health
 from latentloom.evaluation.health import posterior_collapse
 from latentloom.evaluation.probes import knn_predictions
@@ -48,6 +48,7 @@ class Scoring:
     monitor: str
     training_latents: Callable[[nn.Module], Latent]  # of a sample of the training images
     classes: int
+    coarse_of: Tensor | None = None  # (C,), the group of each class
 
     def __post_init__(self) -> None:
         check_choice("score to monitor", self.monitor, [*SCORES, FITTED])
@@ -61,11 +62,14 @@ class Scoring:
         """Measure validation latents; class centres are the means of the sample of training latents."""
         train = self.training_latents(model)
         latent = latent.with_shared(class_centres=class_means(train.z, train.y, self.classes))
+        if self.coarse_of is not None:
+            latent = latent.with_shared(coarse_of=self.coarse_of)
         scores = {name: value(name, latent) for name in WATCHED if readable(name, latent)}
         scores |= latent_health(latent.z, latent.y)
         if self.monitor == FITTED:
             scores[FITTED] = float((knn_predictions(train.z, train.y, latent.z) == latent.y).float().mean())
         elif self.monitor not in scores:
+            check_readable(self.monitor, latent)
             scores[self.monitor] = value(self.monitor, latent)
         alarm = collapse(latent.z, latent.y)
         if "mean" in latent:
@@ -77,6 +81,16 @@ class Scoring:
 def readable(name: str, latent: Latent) -> bool:
     """Whether the latent has all that the score needs."""
     return all(key in latent for key in SCORES[name].reads)
+
+
+def check_readable(name: str, latent: Latent) -> None:
+    """Refuse a score of tensors that the model does not give."""
+    missing = [key for key in SCORES[name].reads if key not in latent]
+    if missing:
+        raise UserError(
+            f"the score {name!r} reads {missing[0]!r}, which model and data do not give; choose another "
+            "--training.monitor, or add what gives it"
+        )
 
 
 def value(name: str, latent: Latent) -> float:

@@ -16,6 +16,7 @@ from latentloom.checks import UserError
 from latentloom.config import Train
 from latentloom.data import ordered
 from latentloom.data.splits import limit, subset
+from latentloom.names.coarse import coarse_of
 from latentloom.training.callbacks import Clusters, KeepLatents, PseudoLabels, RandomState, Watch
 from latentloom.training.folder import BEST, LAST
 from latentloom.training.latents import collect
@@ -45,7 +46,10 @@ def scoring_for(config: Train, train: ImageSet) -> Scoring:
     most = max(config.training.centres_sample, len(train.class_names) + 1)
     few = limit(labelled, min(len(labelled), most), seed=0)
     return Scoring(
-        config.training.monitor, lambda model: collect(model, Replay(few, model)), len(train.class_names)
+        config.training.monitor,
+        lambda model: collect(model, Replay(few, model)),
+        len(train.class_names),
+        coarse_of(train),
     )
 
 
