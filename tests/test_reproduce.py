@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latentloom import config
 from latentloom.checks import UserError
+from latentloom.data import load
 from latentloom.evaluation import protocol_findings, take_card
 from latentloom.objective import Objective
 from latentloom.published import PAPERS, published
@@ -29,7 +30,7 @@ from latentloom.reproduce import (
 )
 from latentloom.reproduce.latent_boost import asked, best_lambda
 from latentloom.reproduce.plan import find_scale, plan, settings_of
-from latentloom.reproduce.run import duration
+from latentloom.reproduce.run import _estimated, duration
 from latentloom.reproduce.study import Setting
 from latentloom.training.compare import Cell
 from latentloom.values import Card, Finding, ImageSet, Latent, Record, Splits
@@ -952,3 +953,14 @@ def test_real_runs_are_kept_and_not_repeated(tmp_path: Path, little_fashion: con
     assert replace(go(), absent=first.absent) == first
     assert said[1] == "  Fashion-MNIST: all 2 runs are done"
     assert {path: path.stat().st_mtime_ns for path in records} == records
+
+
+def test_a_network_that_is_not_to_be_had_does_not_stop_the_table_when_it_is_timed(tmp_path):
+    data = config.Data(name="digits", limit=50)
+    lost = load_recipe(
+        "baseline", [("model.encoder", "resnet18"), ("model.weights", str(tmp_path / "no.pth"))]
+    )
+    cells = [Cell("lost", replace(lost, data=data), tmp_path / "run")]
+    said = _estimated(cells, load(data, 0).train)
+    assert said.startswith("time unknown: ")
+    assert "no.pth" in said

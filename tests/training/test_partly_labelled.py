@@ -447,3 +447,15 @@ def test_the_record_says_which_classes_have_no_label(tmp_path) -> None:
     with pytest.warns(UserWarning, match="left without a label"):
         record = finished(quick("dml-autoencoder", ("data.labels", "6"), PROBES_OFF), tmp_path)
     assert record.warnings[0].startswith("left without a label: 4 of 10 classes (")
+
+
+def test_organamnist_trains_where_its_file_is(tmp_path) -> None:
+    arrays = {}
+    for part, n in {"train": 44, "val": 11, "test": 22}.items():  # as MedMNIST lays it out
+        arrays[f"{part}_images"] = numpy.arange(n * 784, dtype=numpy.uint8).reshape(n, 28, 28)
+        arrays[f"{part}_labels"] = (numpy.arange(n) % 11)[:, None].astype(numpy.uint8)
+    numpy.savez(tmp_path / "organamnist.npz", **arrays)
+    place = [("data.name", "organamnist"), ("data.root", str(tmp_path)), ("data.unverified", "true")]
+    sizes = [("data.limit", "44"), ("data.labels", "22"), ("data.validation", "0.25"), ("data.batch", "11")]
+    record = finished(quick("dml-autoencoder", *place, *sizes, PROBES_OFF), tmp_path / "run")
+    assert record.card.images == 22
