@@ -956,7 +956,7 @@ def test_real_runs_are_kept_and_not_repeated(tmp_path: Path, little_fashion: con
 
 
 def test_a_network_that_is_not_to_be_had_does_not_stop_the_table_when_it_is_timed(tmp_path):
-    data = config.Data(name="digits", limit=50)
+    data = config.Data(name="digits", limit=50, size=16)
     lost = load_recipe(
         "baseline", [("model.encoder", "resnet18"), ("model.weights", str(tmp_path / "no.pth"))]
     )
