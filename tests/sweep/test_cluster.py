@@ -44,7 +44,7 @@ OVERRIDES = [
     "data.batch=1",
     "data.size=24",
     "model.encoder=small_cnn",
-    "training.epochs=4",
+    "training.epochs=6",
     "training.accelerator=cpu",
 ]
 
