@@ -32,12 +32,26 @@ def check_choice(kind: str, name: str, known: Iterable[str]) -> None:
         raise unknown(kind, name, known)
 
 
-def check_labelled(z: Tensor, y: Tensor) -> None:
-    """Refuse anything but points (n, d) with integer labels (n,)."""
+def reason(error: Exception) -> str:
+    """The first sentence of a library's error; those that torch adds advise to execute any pickle.
+
+    >>> reason(ValueError("no header. Call us.\\nLine 2"))
+    'no header'
+    """
+    return str(error).partition("\n")[0].partition(". ")[0]
+
+
+def check_points(z: Tensor) -> None:
+    """Refuse anything but points (n, d)."""
     if z.ndim != 2 or not z.is_floating_point():
         raise UserError(
             f"z must be floating (n, d), got {z.dtype} {tuple(z.shape)}; flatten maps with z.flatten(1)"
         )
+
+
+def check_labelled(z: Tensor, y: Tensor) -> None:
+    """Refuse anything but points (n, d) with integer labels (n,)."""
+    check_points(z)
     if y.shape != z.shape[:1] or y.is_floating_point():
         raise UserError(
             f"y must be integer ({len(z)},), got {y.dtype} {tuple(y.shape)}; from one-hot, pass y.argmax(1)"

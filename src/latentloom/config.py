@@ -82,9 +82,8 @@ class Data:
     coarse: str | None = None
     size: int | None = None  # images are resized and centre-cropped to size x size; files have a default
     resize: int | None = None  # the shorter side before the crop, >= size; size unless given
-    augment: list[str] = field(
-        default_factory=list
-    )  # of: crop, flip, resized-crop, autoaugment, autoaugment-imagenet
+    # Of: crop, flip, resized-crop, autoaugment, autoaugment-imagenet.
+    augment: list[str] = field(default_factory=list)
     batch: int = 128
     labels: int | float = 1.0  # of the training images: a number of labels to keep, or with a point a share
     stratified: bool = True  # labels are kept of every class alike

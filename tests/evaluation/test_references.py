@@ -6,11 +6,11 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
+from score_case import Case
 from torch import Tensor
 
 from latentloom.evaluation import SCORES, semantics
@@ -170,14 +170,6 @@ def naive_calibration(logits: Points, y: Labels, *, bins: int = 15, signed: bool
         table.setdefault(math.ceil(confidence * bins), []).append(hit - confidence)
     gaps = [sum(values) if signed else abs(sum(values)) for values in table.values()]
     return abs(sum(gaps)) / len(y)
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a score should be, and what it would be with a mistake."""
-
-    naive: Callable[..., float]
-    mistakes: Mapping[str, Callable[..., float]] = field(default_factory=dict)
 
 
 CASES = {

