@@ -13,7 +13,7 @@ from latentloom.reproduce.study import Measure, Scale, Setting, ends
 
 SCALES: Mapping[str, Scale] = {
     "smoke": Scale(images=1_000, test_images=1_000, epochs=1, seeds=1, cells="ends", show_all=True),
-    "cpu": Scale(images=None, test_images=None, epochs=10, seeds=3, cells="some", show_all=True),
+    "cpu": Scale(images=None, test_images=None, epochs=5, seeds=3, cells="some", show_all=True),
     "full": Scale(images=None, test_images=None, epochs=50, seeds=4, cells="all", show_all=True),
 }
 CHANGES: Mapping[str, tuple[str, str]] = {}
