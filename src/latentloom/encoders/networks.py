@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+import torch
 from torch import Tensor, nn
 
 from latentloom.checks import UserError, check_choice
@@ -148,9 +150,21 @@ def small_cnn(channels: int, size: int) -> nn.Module:
     a network; flattening alone gives more, so that the layer of 64 is our reading of it.
     """
     side = ((size - 2) // 2 - 2) // 2
-    return nn.Sequential(
+    return _channels_last(
         *_small_block(channels, 32), *_small_block(32, 64), nn.Flatten(), nn.Linear(64 * side * side, 64)
     )
+
+
+@encoder(latent_dim=128, smallest=16, about="four convolutions with batch norm, small and fast")
+def conv4(channels: int, size: int) -> nn.Module:
+    """Four blocks of 3 x 3 convolution, batch norm, ReLU and pooling, and the mean over the places.
+
+    The network of few-shot learning (Vinyals et al. 2016, arXiv:1606.04080, sec. 4.1), with 16, 32, 64 and
+    128 maps in place of 64 in each block, for most of its time goes where the maps are large.
+    """
+    widths = (channels, 16, 32, 64, 128)
+    blocks = [layer for pair in itertools.pairwise(widths) for layer in _normalised_block(*pair)]
+    return _channels_last(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 @encoder(latent_dim=64, smallest=4, about="two strided convolutions without dropout, for autoencoders")
@@ -170,6 +184,20 @@ def conv(channels: int, size: int) -> nn.Module:
         nn.Flatten(),
         nn.Linear(inner * quarter * quarter, 64),
     )
+
+
+def _channels_last(*layers: nn.Module) -> nn.Sequential:
+    # Pooling is several times faster on a CPU where the channels of a place lie together.
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+
+def _normalised_block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
 
 
 def _small_block(inputs: int, outputs: int) -> list[nn.Module]:
