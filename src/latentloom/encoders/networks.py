@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-import torch
 from torch import Tensor, nn
 
 from latentloom.checks import UserError, check_choice
@@ -150,7 +149,7 @@ def small_cnn(channels: int, size: int) -> nn.Module:
     a network; flattening alone gives more, so that the layer of 64 is our reading of it.
     """
     side = ((size - 2) // 2 - 2) // 2
-    return _channels_last(
+    return nn.Sequential(
         *_small_block(channels, 32), *_small_block(32, 64), nn.Flatten(), nn.Linear(64 * side * side, 64)
     )
 
@@ -164,7 +163,7 @@ def conv4(channels: int, size: int) -> nn.Module:
     """
     widths = (channels, 16, 32, 64, 128)
     blocks = [layer for pair in itertools.pairwise(widths) for layer in _normalised_block(*pair)]
-    return _channels_last(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 @encoder(latent_dim=64, smallest=4, about="two strided convolutions without dropout, for autoencoders")
@@ -184,11 +183,6 @@ def conv(channels: int, size: int) -> nn.Module:
         nn.Flatten(),
         nn.Linear(inner * quarter * quarter, 64),
     )
-
-
-def _channels_last(*layers: nn.Module) -> nn.Sequential:
-    # Pooling is several times faster on a CPU where the channels of a place lie together.
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
 def _normalised_block(inputs: int, outputs: int) -> list[nn.Module]:
