@@ -307,6 +307,19 @@ def test_json_holds_every_seed(tmp_path: Path) -> None:
     assert content["absent"].keys() == {"CIFAR-10", "CIFAR-100"}
 
 
+def test_json_says_what_trained_and_by_which_code(tmp_path: Path) -> None:
+    trained = Trained()
+
+    def by_two_commits(cells: Sequence[Cell], *, workers: int) -> list[Record]:
+        records = trained(cells, workers=workers)
+        return [replace(r, commit=f"c{r.seed % 2}", sources={f"{r.seed}.py": "abc"}) for r in records]
+
+    runs = json.loads(again(tmp_path, "2", "cpu", by_two_commits)[0].json())["runs"]
+    assert (runs["count"], runs["seconds"]) == (len(trained.cells), len(trained.cells))
+    assert runs["commits"] == ["c0", "c1"]
+    assert runs["sources"] == {"0.py": "abc", "1.py": "abc", "2.py": "abc"}
+
+
 def test_tables_share_their_runs(tmp_path: Path) -> None:
     first, second = Trained(), Trained()
     again(tmp_path, "2", "cpu", first)

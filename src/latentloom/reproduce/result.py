@@ -46,6 +46,7 @@ class Reproduction:
     comparisons: tuple[Comparison, ...]
     absent: Mapping[str, str]  # data set -> why it could not be read
     failed: Mapping[str, str]  # cell -> why it did not train
+    runs: Mapping[str, object]  # what trained: how many, seconds, commits, sources, versions, hardware
 
     def text(self) -> str:
         """Aligned tables for a terminal, at most 100 columns wide: ours and the print, then the doubts."""

@@ -69,7 +69,20 @@ def reproduce(
         comparisons=comparisons,
         absent=absent,
         failed=failed,
+        runs=_about([record for found in records.values() for record in found]),
     )
+
+
+def _about(records: Sequence[Record]) -> dict[str, object]:
+    """What the runs of a table were of and by; of runs by several commits, all commits."""
+    return {
+        "count": len(records),
+        "seconds": sum(record.seconds for record in records),
+        "commits": sorted({record.commit for record in records}),
+        "sources": {name: value for record in records for name, value in record.sources.items()},
+        "versions": {name: value for record in records for name, value in record.versions.items()},
+        "hardware": sorted({record.hardware for record in records}),
+    }
 
 
 def _cells(study: Study, setting: Setting, scale: Scale, folder: Path, data: config.Data) -> list[Cell]:
