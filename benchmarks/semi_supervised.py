@@ -88,7 +88,7 @@ WEIGHTS: dict[str, list[dict[str, str]]] = {
         for margin in margins.split()
     ],
     "dml-gmm-prior": [{f"{KL}.weight": weight} for weight in ("0.001", "0.01", "0.1")],
-    "metric-vae": [{f"{TRIPLET}.weight": weight} for weight in ("1", "10", "100", "1000")],
+    "metric-vae": [{f"{TRIPLET}.weight": weight} for weight in ("1", "10", "100", "1000", "10000")],
 }
 # What was best with 60 labels and with 6,000, where it is not what the recipe has.
 BEST: dict[str, dict[str, dict[str, str]]] = {
