@@ -15,7 +15,8 @@ noise      what is lost where label embeddings tell less than names do, or somet
            of them permuted; random orthogonal vectors; character n-grams of the names; for each class the
            vector of its group. Scores that read label embeddings read the right ones
 zero-shot  ten classes are drawn by seed and left out of training, validation, and the map of groups. Then
-           images of theirs are given to the nearest of their ten names, or of all hundred
+           images of theirs are given to the nearest of their ten names, or of all hundred; and they, and
+           images of clothes, are told from those of known classes by four confidences
 weights    what each term of the recipes of a comparison weighs in the last epoch, and the least that
            cross-entropy ever weighs
 
@@ -28,18 +29,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentloom.checks import UserError
 from latentloom.config import Data
 from latentloom.data import load
 from latentloom.data.splits import subset
+from latentloom.evaluation.ood import ood_findings
 from latentloom.evaluation.semantics import semantic_pearson, semantic_spearman
 from latentloom.evaluation.zero_shot import held_out, zero_shot_accuracy
 from latentloom.files import atomically, file_name, write_text
@@ -275,9 +278,12 @@ def zero_shot(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[s
         overrides = [*budget.items(), *BUDGET.items()]
         cells = cells_of(asked, overrides, seeds=draw + 1, folder=given.folder / f"draw-{draw}")[-2:]
         records += run_cells(cells, workers=given.workers)
+        clothes = load(Data(name="fashion-mnist", test_limit=2000), 0).test
         for cell in cells:
-            latent = embedded(cell, whole.test)
-            found.setdefault(cell.recipe, []).append(judged(latent, whole.train.class_names, new))
+            latent, far = (embedded(cell, images) for images in (whole.test, as_cifar(clothes)))
+            names = centred_as_known(whole.train.class_names, new)
+            told = told_apart(cell, latent, far, names, new)
+            found.setdefault(cell.recipe, []).append(judged(latent, names, new) | told)
     scores = list(found["laresa"][0])
     rows = [[recipe, *(_cell([one[s] for one in ours]) for s in scores)] for recipe, ours in found.items()]
     return ["recipe", *scores], rows, _about(records, BUDGET, found)
@@ -312,18 +318,43 @@ def embedded(cell: Cell, images: ImageSet) -> Latent:
     return collect(model, Replay(images, model))
 
 
-def judged(latent: Latent, names: Sequence[str], new: Tensor) -> dict[str, float]:
-    """Accuracy on the new classes; vectors of all names are centred as those of the known ones were."""
+def centred_as_known(names: Sequence[str], new: Tensor) -> Tensor:
+    """Vectors of all names, centred as those of the known ones were, (C, d)."""
     vectors = label_vectors(names).vectors
     known = [label for label in range(len(names)) if label not in new]
-    centred = unit(vectors - vectors[known].mean(0))
+    return unit(vectors - vectors[known].mean(0))
+
+
+def judged(latent: Latent, names: Tensor, new: Tensor) -> dict[str, float]:
+    """Accuracy on the new classes, by the vectors of all names (C, d)."""
     of = {"of ten": False, "of all hundred": True}
     return {
         f"zero-shot accuracy, {said} ↑": zero_shot_accuracy(
-            latent.z, latent.y, centred, new, generalised=all_of_them
+            latent.z, latent.y, names, new, generalised=all_of_them
         ).item()
         for said, all_of_them in of.items()
     }
+
+
+def as_cifar(images: ImageSet) -> ImageSet:
+    """Grey images of 28 pixels with a black border, in three colours."""
+    assert isinstance(images.images, Tensor)
+    bordered = nn.functional.pad(images.images, (2, 2, 2, 2)).expand(-1, 3, -1, -1).contiguous()
+    return replace(images, images=bordered)
+
+
+def told_apart(cell: Cell, latent: Latent, far: Latent, names: Tensor, new: Tensor) -> dict[str, float]:
+    """Areas under the ROC curve of images of known classes against new ones (near) and others (far)."""
+    is_new = torch.isin(latent.y, new)
+    known = [label for label in range(len(names)) if label not in new]
+    centres = load_file(cell.folder / "class_centres.safetensors")["class_centres"]
+    inside = taken(latent, ~is_new).with_shared(class_centres=centres, label_embeddings=names[known])
+    found = ood_findings(inside, {"near": taken(latent, is_new), "far": far}, split="test")
+    return {f"{name} ↑": finding.value for name, finding in found.items()}
+
+
+def taken(latent: Latent, rows: Tensor) -> Latent:
+    return Latent({name: part[rows] for name, part in latent.samples.items()}, latent.shared)
 
 
 # Weights
