@@ -47,6 +47,12 @@ class Toy(nn.Module):
         return self.last(self.relu(self.first(x)))
 
 
+class Halfway(Toy):
+    def forward(self, x: Tensor) -> Tensor:
+        self.first(x)
+        raise RuntimeError("halfway")
+
+
 def rows(n: int = 5) -> Tensor:
     return torch.randn(n, 6, generator=torch.Generator().manual_seed(1))
 
@@ -96,11 +102,6 @@ def test_output_of_the_last_layer_is_flat() -> None:
     assert torch.equal(latent.z, latent.logits)
 
 
-def test_sequences_are_flattened() -> None:
-    model = nn.Sequential(nn.Unflatten(1, (3, 2)), nn.Flatten(), nn.Linear(6, 2))
-    assert torch.equal(attach(model, "0", OBJECTIVE)(rows()).z, rows())
-
-
 def test_model_gains_no_parameter_and_stays_itself() -> None:
     model = Toy()
     before, logits = {k: v.clone() for k, v in model.state_dict().items()}, model(rows())
@@ -142,6 +143,11 @@ def test_layer_that_writes_in_place_does_not_change_z() -> None:
     assert torch.equal(before, z)
 
 
+class Nothing(nn.Module):
+    def forward(self, x: Tensor) -> tuple[()]:
+        return ()
+
+
 class Odd(nn.Module):
     """Calls layers in ways that cannot be tapped, or only with care."""
 
@@ -149,12 +155,14 @@ class Odd(nn.Module):
         super().__init__()
         self.never, self.twice, self.named = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)
         self.recurrent = nn.LSTM(6, 6, batch_first=True)
+        self.nothing = Nothing()
         self.no_rows, self.other_rows = nn.Flatten(0), nn.Identity()
         self.last = nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.named(input=self.twice(self.twice(x)))
         x = self.recurrent(x[:, None])[0][:, 0]
+        self.nothing(x)
         self.no_rows(x)
         self.other_rows(x.T)
         return self.last(x)
@@ -169,8 +177,14 @@ def test_layer_that_is_not_called_once(layer: str, times: int) -> None:
 
 
 def test_layer_that_gives_no_tensor() -> None:
-    with pytest.raises(UserError, match="'recurrent' and the model must give tensors, got tuple and Tensor"):
-        attach(Odd(), "recurrent", OBJECTIVE)(rows())
+    with pytest.raises(UserError, match="layer 'nothing' gives tuple, wanted a tensor"):
+        attach(Odd(), "nothing", OBJECTIVE)(rows())
+
+
+def test_of_a_tuple_the_first_is_taken() -> None:
+    model = Odd()
+    states = model.recurrent(model.named(model.twice(model.twice(rows())))[:, None])[0]
+    assert_close(attach(model, "recurrent", OBJECTIVE)(rows()).z, states[:, 0])
 
 
 @pytest.mark.parametrize(("layer", "shape"), [("no_rows", r"\(30,\)"), ("other_rows", r"\(6, 5\)")])
@@ -240,12 +254,22 @@ def test_attached_can_be_sent_to_another_process() -> None:
     assert torch.equal(again["centres"], latent["centres"])
 
 
-def test_tap_holds_nothing_between_forwards() -> None:
+def test_taps_hold_nothing_between_forwards() -> None:
     model = Toy()
-    attached = attach(model, "first", OBJECTIVE)
+    attached = attach(model, ["first", "relu"], OBJECTIVE)
     attached(rows())
     model(rows())
-    assert attached.tap.seen is None
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        attached(rows()[:, :3])
+    assert [tap.seen for tap in attached.taps] == [None, None]
+
+
+def test_forward_that_fails_halfway_leaves_nothing() -> None:
+    attached = attach(Halfway(), "first", OBJECTIVE)
+    with pytest.raises(RuntimeError, match="halfway"):
+        attached(rows())
+    assert attached.taps[0].seen is None
+    copy.deepcopy(attached)  # a tensor with a graph cannot be copied
 
 
 def test_two_taps_on_one_model() -> None:
@@ -315,6 +339,28 @@ def test_names_and_groups_train_through_a_tapped_layer() -> None:
     optimiser.step()
     assert loss() < before
     assert not torch.equal(attached.heads["names"].balance, balance)
+
+
+def test_what_is_learned_moves_and_is_saved_with_the_wrapper() -> None:
+    attached = with_names().to(torch.float64)
+    floating = [t for t in attached.state_dict().values() if t.is_floating_point()]
+    assert {t.dtype for t in floating} == {torch.float64}
+    assert attached(rows().double()).z.dtype == torch.float64
+    with torch.no_grad():
+        for parameter in attached.parameters():
+            parameter.add_(1)
+    other = with_names().double()
+    other.load_state_dict(attached.state_dict())
+    assert_close(other(rows().double()).z, attached(rows().double()).z)
+    assert torch.equal(other.heads["names"].balance, attached.heads["names"].balance)
+
+
+def test_learned_weights_of_losses_are_in_the_wrapper() -> None:
+    objective = Objective({"cross_entropy": 1.0, "center": 0.1}, weighting="softmax")
+    attached, learned = attach(Toy(), "first", objective), {id(p) for p in objective.parameters()}
+    assert learned
+    assert learned <= {id(p) for p in attached.parameters()}
+    assert any(name.startswith("objective.") for name in attached.state_dict())
 
 
 def test_noise_comes_with_rows_and_names() -> None:

@@ -174,6 +174,21 @@ def test_class_embeddings_that_cannot_be_started_at(start: torch.Tensor, message
         embedded(start=start)
 
 
+def test_tied_class_embeddings_keep_their_shape_and_learn_a_factor() -> None:
+    start, z = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3)
+    head = ClassEmbeddings(3, 4, start, "euclidean", tied=True)
+    assert [name for name, _ in head.named_parameters()] == ["factor"]
+    assert torch.equal(head(z)["class_embeddings"], start)
+    with torch.no_grad():
+        head.factor.fill_(2.0)
+    assert torch.equal(head(z)["class_embeddings"], 2 * start)
+    assert_close(head(z).logits, -(z[:, None] - 2 * start).square().sum(2))
+    head(z).logits.sum().backward()
+    assert head.factor.grad.abs() > 0
+    with pytest.raises(UserError, match="tied to vectors that are given"):
+        ClassEmbeddings(3, 4, tied=True)
+
+
 def test_a_classifier_by_class_embeddings_needs_some() -> None:
     with pytest.raises(UserError, match="and the model has none"):
         embedded("cosine", start=False)

@@ -8,6 +8,7 @@ from latentloom.encoders.model import Model, build_model
 from latentloom.encoders.networks import ENCODERS, build_encoder
 from latentloom.encoders.normalise import Standardise, measured_standardise, paper_standardise
 from latentloom.encoders.semantic import LabelEmbeddings, uniform_noise
+from latentloom.encoders.tap import layers
 
 __all__ = [
     "DECODERS",
@@ -23,6 +24,7 @@ __all__ = [
     "build_decoder",
     "build_encoder",
     "build_model",
+    "layers",
     "measured_standardise",
     "paper_standardise",
     "parameter_groups",

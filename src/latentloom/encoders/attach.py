@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import reprlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from latentloom.checks import UserError, unknown
+from latentloom.checks import UserError, check_choice
 from latentloom.encoders.heads import joined
 from latentloom.encoders.semantic import label_embeddings_among, noise_of_names
+from latentloom.encoders.tap import (
+    Channels,
+    Pool,
+    Read,
+    Tap,
+    check_layer,
+    check_not_compiled,
+    logits_of,
+    named_layers,
+    pooled,
+)
 from latentloom.values import Latent
-
-
-class Tap:
-    """Keeps what passes through a layer during one forward of `Attached`."""
-
-    def __init__(self, layer: nn.Module, name: str, read: Literal["output", "input"]) -> None:
-        self.name = name
-        self.seen: list[Any] | None = None  # None is closed: the model's own forwards leave nothing here
-        # Bound methods, not lambdas: they can be pickled, for processes that are spawned.
-        if read == "output":
-            layer.register_forward_hook(self._after)
-        else:
-            layer.register_forward_pre_hook(self._before, with_kwargs=True)
-
-    def _after(self, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        self._keep(output)
-
-    def _before(self, layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self._keep(next(iter((*inputs, *named.values())), None))
-
-    def _keep(self, value: Any) -> None:
-        if self.seen is not None:
-            # A copy, since an in-place module right behind would overwrite the value.
-            self.seen.append(value.clone() if isinstance(value, Tensor) else value)
-
-    def open(self) -> None:
-        """Keep what passes from now on."""
-        self.seen = []
-
-    def take(self) -> Any:
-        """What passed, once; the tap is closed afterwards and holds no graph."""
-        seen, self.seen = self.seen or [], None
-        if len(seen) != 1:
-            raise UserError(
-                f"layer {self.name!r} ran {len(seen)} times in one forward, wanted once; tap a layer that "
-                "the model calls exactly once"
-            )
-        return seen[0]
 
 
 class Attached(nn.Module):
@@ -58,14 +33,14 @@ class Attached(nn.Module):
     def __init__(
         self,
         model: nn.Module,
-        tap: Tap,
+        taps: Sequence[Tap],
         heads: Mapping[str, nn.Module],
         objective: nn.Module,
         projection: nn.Module | None,
     ) -> None:
         super().__init__()
         self.model = model
-        self.tap = tap
+        self.taps = tuple(taps)
         self.heads = nn.ModuleDict(heads)
         self.objective = objective
         self.projection = projection
@@ -79,65 +54,111 @@ class Attached(nn.Module):
                 there is samples["noise"], (n,).
             step: batches seen before.
         """
-        self.tap.open()
-        logits = self.model(x)
-        z = self.tap.take()
-        _check_tapped(z, logits, self.tap.name)
-        points = z.flatten(1) if z.ndim != 4 else z.mean((2, 3))
+        logits, points = self._tapped(x)
         if self.projection is not None:
             points = self.projection(points)
         parts = [Latent({"z": points, "logits": logits}), *(head(points) for head in self.heads.values())]
         return joined([*parts, noise_of_names(label_embeddings_among(self.heads.values()), rows, step)])
 
+    def _tapped(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the model inside, (n, C), and what its layers gave, (n, d)."""
+        if not self.taps:
+            raise UserError("this model was detached, and no layer gives a latent; attach again")
+        for tap in self.taps:
+            tap.open()
+        try:
+            logits = logits_of(self.model(x))
+        finally:  # a forward that fails leaves no graph in a tap
+            seen = [tap.close() for tap in self.taps]
+        _check_logits(logits)
+        given = [_once(tap.name, values, logits) for tap, values in zip(self.taps, seen, strict=True)]
+        return logits, given[0] if len(given) == 1 else torch.cat(given, 1)
+
+    def detach(self) -> nn.Module:
+        """The model inside, the same object, without a hook of this wrapper, which is then of no use."""
+        for tap in self.taps:
+            tap.remove()
+        self.taps = ()
+        return self.model
+
 
 def attach(
     model: nn.Module,
-    layer: str,
+    layer: str | Sequence[str],
     objective: nn.Module,
     *,
     heads: Mapping[str, nn.Module] | None = None,
-    read: Literal["output", "input"] = "output",
+    read: Read = "output",
+    pool: Pool = "mean",
+    channels: Channels | None = None,
     projection: nn.Module | None = None,
+    example: Tensor | None = None,
 ) -> Attached:
-    """Make `model(x) -> Latent` of a classifier, with z tapped at one of its layers.
+    """Make `model(x) -> Latent` of a classifier, with z tapped at one of its layers, or at several.
 
-    The classifier gains no parameter and its own forward is unchanged. Maps (n, c, h, w) are averaged
-    over their places; other shapes are flattened to (n, d).
+    The classifier gains no parameter, and its own forward is unchanged; `detach()` gives it back without
+    the hooks. Of a layer that gives a tuple, or an output of Hugging Face, the first tensor is taken.
 
     Args:
-        model: (n, ...) -> logits (n, C).
-        layer: a name of `model.named_modules()`, called once in a forward.
+        model: (n, ...) -> logits (n, C), or something that has them as `.logits` or under "logits". What
+            it gives beside them, such as auxiliary logits, is left out.
+        layer: a name of `model.named_modules()`, called once in a forward. Of several names, z is what
+            they give side by side, (n, d1 + d2 + ...): terms and scores judge one space.
         objective: kept as `.objective`, so that what it learns is in `parameters()` and `state_dict()`.
         heads: modules (n, d) -> `Latent` that add parts, e.g. `Centres`, or `LabelEmbeddings` of what the
             class names mean.
         read: take the layer's output, or its first input, e.g. of the classifier's last layer.
-        projection: learned with the rest, (n, d of the layer) -> (n, d) of z and the heads, e.g.
+        pool: how maps and tokens become points (n, d): mean or max over the places, the first token
+            ("class_token"), or all numbers as they come ("flatten"). Points stay as they are.
+        channels: where the d numbers of a place stand, for mean and max. Unless given, last in tokens
+            (n, t, d), and first in maps (n, c, h, w); square maps with channels last are refused.
+        projection: learned with the rest, (n, d of the layers) -> (n, d) of z and the heads, e.g.
             `nn.Linear(64, 384)` for label embeddings of 384 dimensions. The logits do not pass it.
+        example: what the model takes; a misspelt layer is then answered with the shapes that others give.
     """
-    if any(map(_is_compiled, model.modules())):
+    check_choice("way to read a layer", read, ("output", "input"))
+    check_choice("pool", pool, ("mean", "max", "class_token", "flatten"))
+    if channels is not None:
+        check_choice("place of channels", channels, ("first", "last"))
+    check_not_compiled(model)
+    names = _names(layer)
+    for name in names:
+        check_layer(model, name, read, example)
+    known = named_layers(model)
+    taps = [
+        Tap(known[name], name, read, partial(pooled, layer=name, pool=pool, channels=channels))
+        for name in names
+    ]
+    return Attached(model, taps, heads or {}, objective, projection)
+
+
+def _names(layer: Any) -> list[str]:
+    names = [layer] if isinstance(layer, str) else list(layer) if isinstance(layer, Sequence) else []
+    if not names or not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
         raise UserError(
-            "the model is compiled already, and a layer of it can no longer be tapped; "
-            "attach first, then torch.compile what attach returns"
+            "layer must be a name of model.named_modules(), or several different ones, got "
+            f"{reprlib.repr(layer)}"
         )
-    names = dict(model.named_modules())
-    if layer not in names or not layer:
-        raise unknown("layer", layer, filter(None, names))
-    return Attached(model, Tap(names[layer], layer, read), heads or {}, objective, projection)
+    return names
 
 
-def _is_compiled(module: nn.Module) -> bool:
-    # The second is what `module.compile()` sets.
-    return isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None
-
-
-def _check_tapped(z: Any, logits: Any, layer: str) -> None:
-    if not isinstance(z, Tensor) or not isinstance(logits, Tensor):
+def _check_logits(logits: Any) -> None:
+    if not isinstance(logits, Tensor):
         raise UserError(
-            f"layer {layer!r} and the model must give tensors, got {type(z).__name__} and "
-            f"{type(logits).__name__}"
+            f"the model gives {type(logits).__name__}, wanted logits: a tensor, or something that has one "
+            "as .logits; wrap the model in a module whose forward returns its logits"
         )
-    if z.ndim < 2 or z.shape[:1] != logits.shape[:1]:
+
+
+def _once(layer: str, values: Sequence[Tensor], logits: Tensor) -> Tensor:
+    if len(values) != 1:
         raise UserError(
-            f"layer {layer!r} gives {tuple(z.shape)} and the model {tuple(logits.shape)}, wanted a row "
-            "of at least one number per image; tap another layer"
+            f"layer {layer!r} ran {len(values)} times in one forward, wanted once; tap a layer that "
+            "the model calls exactly once, see latentloom.encoders.layers(model, x)"
         )
+    if values[0].shape[:1] != logits.shape[:1]:
+        raise UserError(
+            f"layer {layer!r} gives {tuple(values[0].shape)} and the model {tuple(logits.shape)}, wanted a "
+            "row per image; tap another layer"
+        )
+    return values[0]

@@ -36,7 +36,11 @@ class ClassEmbeddings(nn.Module):
         start: vectors to start at, (C, d); N(0, 1) unless given.
         classify: also classify by the nearest of them, with samples["logits"] (n, C) of -|z - c|^2
             (euclidean) or of the cosine of z and c. None leaves that to another head.
+        tied: keep the vectors as they start, and learn one factor for all of them, so that classes lie to
+            each other as the vectors do.
     """
+
+    vectors: Tensor
 
     def __init__(
         self,
@@ -44,9 +48,15 @@ class ClassEmbeddings(nn.Module):
         classes: int,
         start: Tensor | None = None,
         classify: Metric | None = None,
+        *,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         self.classify = classify
+        if tied and start is None:
+            raise UserError(
+                "class embeddings are tied to vectors that are given; set --model.embeddings_from"
+            )
         if start is not None and start.shape != (classes, latent_dim):
             raise UserError(
                 f"class embeddings must be ({classes}, {latent_dim}), a row per class, got "
@@ -54,15 +64,23 @@ class ClassEmbeddings(nn.Module):
             )
         if start is not None and not start.isfinite().all():
             raise UserError("class embeddings to start at must be finite, got nan or inf")
-        self.vectors = nn.Parameter(
-            torch.randn(classes, latent_dim) if start is None else start.float().clone()
-        )
+        first = torch.randn(classes, latent_dim) if start is None else start.float().clone()
+        if tied:
+            self.register_buffer("vectors", first)
+        else:
+            self.vectors = nn.Parameter(first)
+        self.factor = nn.Parameter(torch.ones(())) if tied else None
+
+    @property
+    def places(self) -> Tensor:
+        """Where they are, (C, d)."""
+        return self.vectors if self.factor is None else self.factor * self.vectors
 
     def forward(self, z: Tensor) -> Latent:
-        shared = {"class_embeddings": self.vectors}
+        places = self.places
         if self.classify is None:
-            return Latent({}, shared)
-        return Latent({"logits": nearness(z, self.vectors, self.classify)}, shared)
+            return Latent({}, {"class_embeddings": places})
+        return Latent({"logits": nearness(z, places, self.classify)}, {"class_embeddings": places})
 
 
 class Centres(nn.Module):

@@ -111,6 +111,7 @@ def build_model(
     standardise: Standardise,
     classifier: Classifier = "linear",
     class_embeddings: Tensor | bool = False,
+    tied: bool = False,
     learned_centres: bool = False,
     label_embeddings: LabelEmbeddings | None = None,
     gaussian: Gaussian | None = None,
@@ -126,6 +127,7 @@ def build_model(
         standardise: what images pass first.
         classifier: a linear head, the nearest class embedding, or none.
         class_embeddings: add a learned vector per class; a tensor (C, d) is what they start at.
+        tied: class embeddings keep the shape that they start in, and one factor for all is learned.
         learned_centres: add one learned point per class.
         label_embeddings: what the class names mean.
         gaussian, decoder, pullback: as `Model` takes them.
@@ -141,7 +143,7 @@ def build_model(
     if class_embeddings is not False:
         start = class_embeddings if isinstance(class_embeddings, Tensor) else None
         by = classifier if classifier in ("euclidean", "cosine") else None
-        heads["class_embeddings"] = ClassEmbeddings(latent_dim, classes, start, by)
+        heads["class_embeddings"] = ClassEmbeddings(latent_dim, classes, start, by, tied=tied)
     if learned_centres:
         heads["centres"] = Centres(latent_dim, classes)
     if label_embeddings is not None:
