@@ -141,6 +141,7 @@ class Model:
     class_embeddings: bool = False  # one learned vector per class, read by the target losses
     # What they start at: a .npy or .safetensors file (C, d), or names, the label embeddings; else N(0, 1).
     embeddings_from: str | None = None
+    embeddings_tied: bool = False  # they stay there but for one learned factor, and so are as far apart
     label_embeddings: Names = field(default_factory=Names)
     learned_centres: bool = False  # one learned point per class, read by the center loss
     decoder: str | None = None  # a name of `latentloom list decoders`
@@ -175,7 +176,8 @@ class Training:
     checkpoint_steps: int | None = None  # also save in mid-epoch, every so many steps
     keep_latents: int = 5  # every so many epochs; 0 keeps none
     kept_latents: int = 1000  # validation images whose latents are kept
-    logger: bool = True  # TensorBoard
+    # Where curves are also logged: true is tensorboard; mlflow and wandb come with the extra [track].
+    logger: bool | Literal["tensorboard", "mlflow", "wandb"] = True
 
 
 @dataclass

@@ -23,6 +23,8 @@ SHORT = {
 # Flags of the command itself; all others are fields.
 OWN = {"help", "folder", "seeds", "workers", "scale", "json"}
 OWN |= {"out", "check", "number"}
+OWN |= {"labels", "train", "centres", "class-names", "umap"}
+OWN |= {"overwrite", "batch", "format", "device"}
 OWN |= {"space", "trials", "search", "cpus", "gpus", "address"}
 
 

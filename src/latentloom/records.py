@@ -25,7 +25,10 @@ from latentloom.values import Card, Finding, Record
 
 PACKAGE = Path(__file__).parent
 # These show or repeat runs; a change of them leaves every result as it was.
-ONLY_SHOW = frozenset({"cli", "flags", "lists", "published", "records", "report", "reproduce", "sweep"})
+ONLY_SHOW = frozenset(
+    {"cli", "commands", "estimator", "flags", "inference"}
+    | {"lists", "published", "records", "report", "reproduce", "sweep"}
+)
 NO_RESULT = frozenset({PACKAGE / "__init__.py", PACKAGE / "config.py", PACKAGE / "training" / "pictures.py"})
 PACKAGES = ("latentloom", "torch", "numpy")
 NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

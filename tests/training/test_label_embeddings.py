@@ -192,6 +192,9 @@ def test_class_embeddings_start_at_what_the_names_mean() -> None:
     started = model_for(config, train)(train.images[:2])["class_embeddings"]
     wanted = label_vectors(train.class_names, centred=True).vectors * math.sqrt(384)
     assert_close(started, wanted)
+    tied = model_for(quick("laresa-ce", *names, ("model.embeddings_tied", "true")), train)
+    assert_close(tied(train.images[:2])["class_embeddings"], wanted)
+    assert "class_embeddings.vectors" not in dict(tied.heads.named_parameters())
     with pytest.raises(UserError, match=r"add --model\.label_embeddings\.source names"):
         model_for(quick("euclidean-target", names[1]), train)
 

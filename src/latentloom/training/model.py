@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from latentloom.encoders import (
     Gaussian,
     LabelEmbeddings,
     Model,
+    Standardise,
     build_decoder,
     build_encoder,
     build_model,
@@ -33,48 +36,85 @@ from latentloom.names.asked import asked_group_vectors, asked_vectors, check_ask
 from latentloom.names.coarse import coarse_of
 from latentloom.names.matrix import read_matrix
 from latentloom.names.vectors import NO_DIRECTION, NoVectorError, centre
+from latentloom.records import versions
 from latentloom.training.latents import read_latents
 from latentloom.values import ImageSet
 
 
+@dataclass(frozen=True)
+class Given:
+    """What of a model comes from images and texts and is not drawn at random."""
+
+    standardise: Standardise
+    labels: LabelEmbeddings | None
+    class_embeddings: Tensor | bool  # (C, d), or whether there are any
+
+
 def model_for(config: Train, train: ImageSet) -> Model:
     """The model that a configuration asks for, standardised by its training images."""
-    c = config.model
-    channels, size, _ = image_shape(train.images)
-    name = default_encoder(config.data.name, size) if c.encoder == "auto" else c.encoder
-    check_choice("encoder", name, ENCODERS)
+    shape = image_shape(train.images)
+    c = with_encoder(config, shape[1])
     by_paper = c.normalise == "paper"
     standardise = paper_standardise(config.data.name) if by_paper else measured_standardise(_sample(train))
     labels = label_head(c.label_embeddings, train, config.seed)
-    wanted = _latent_dim(c.latent_dim, labels)
-    latent_dim, drawn = wanted or ENCODERS[name].latent_dim, c.prior.kind != "none"
-    # A Gaussian has a linear layer of its own for each of its two halves.
-    ends_in = None if drawn else wanted
-    model = build_model(
+    given = Given(standardise, labels, _start(c, labels))
+    model = assembled(c, shape, len(train.class_names), given, config.seed)
+    if model.gaussian is not None:
+        model.prior = prior_for(c.prior, model, model.gaussian.mean.out_features, train)
+    return model
+
+
+def with_encoder(config: Train, size: int) -> ModelConfig:
+    """The model's section of a configuration, for images of this size, with the encoder's name for auto."""
+    c = config.model
+    name = default_encoder(config.data.name, size) if c.encoder == "auto" else c.encoder
+    check_choice("encoder", name, ENCODERS)
+    return replace(c, encoder=name)
+
+
+def description(config: Train, train: ImageSet) -> dict[str, Any]:
+    """What stands beside the weights of a run: what they are of, and how images are prepared for them."""
+    shape = image_shape(train.images)
+    return {
+        "data": train.name,
+        "class_names": train.class_names,
+        "coarse_names": train.coarse_names,
+        "images": list(shape),
+        "resize": config.data.resize,
+        "model": asdict(with_encoder(config, shape[1])),
+        "versions": versions(),
+    }
+
+
+def assembled(c: ModelConfig, shape: tuple[int, int, int], classes: int, given: Given, seed: int) -> Model:
+    """Encoder, heads and decoder; the prior is left out."""
+    channels, size, _ = shape
+    wanted = _latent_dim(c.latent_dim, given.labels)
+    own = ENCODERS[c.encoder].latent_dim
+    latent_dim, drawn = wanted or own, c.prior.kind != "none"
+    return build_model(
         build_encoder(
-            name,
+            c.encoder,
             channels,
             size,
-            ends_in,
+            None if drawn else wanted,  # a Gaussian has a linear layer for each of its two halves
             stem=c.stem,
             pretrained=c.pretrained,
             weights=c.weights,
-            project=labels is not None,
+            project=given.labels is not None,
         ),
         latent_dim=latent_dim,
-        classes=len(train.class_names),
-        standardise=standardise,
+        classes=classes,
+        standardise=given.standardise,
         classifier=c.classifier,
-        class_embeddings=_start(c, labels),
+        class_embeddings=given.class_embeddings,
+        tied=c.embeddings_tied,
         learned_centres=c.learned_centres,
-        label_embeddings=labels,
-        gaussian=Gaussian(ENCODERS[name].latent_dim, latent_dim, config.seed) if drawn else None,
+        label_embeddings=given.labels,
+        gaussian=Gaussian(own, latent_dim, seed) if drawn else None,
         decoder=None if c.decoder is None else build_decoder(c.decoder, channels, size, latent_dim),
         pullback=c.pullback,
     )
-    if drawn:
-        model.prior = prior_for(c.prior, model, latent_dim, train)
-    return model
 
 
 def label_head(config: Names, train: ImageSet, seed: int) -> LabelEmbeddings | None:
@@ -155,10 +195,6 @@ def prior_for(config: Prior, model: Model, latent_dim: int, train: ImageSet) -> 
     if config.components < 1:
         raise UserError(f"a prior wants at least one component, got {config.components}")
     match config.kind:
-        case "unit":
-            return UnitGaussian(latent_dim)
-        case "hypercube":
-            return Hypercube(latent_dim, side=config.side, logvar=config.logvar)
         case "sphere":
             return sphere_mixture(
                 config.components,
@@ -171,6 +207,16 @@ def prior_for(config: Prior, model: Model, latent_dim: int, train: ImageSet) -> 
             return VampPrior(_sample(train, config.components), model.posterior, fresh=config.fresh)
         case "fitted":
             return fitted_mixture(_latents(config.latents, latent_dim), config.components)
+    return plain_prior(config, latent_dim)
+
+
+def plain_prior(config: Prior, latent_dim: int) -> AnyPrior:
+    """A prior that numbers alone define."""
+    match config.kind:
+        case "unit":
+            return UnitGaussian(latent_dim)
+        case "hypercube":
+            return Hypercube(latent_dim, side=config.side, logvar=config.logvar)
     raise UserError("the model has no prior; set --model.prior.kind")
 
 

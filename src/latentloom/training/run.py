@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from latentloom.config import Data, Train
-from latentloom.data import Batches, TwoStreams, image_shape, keep_labels, load
+from latentloom.data import Batches, TwoStreams, keep_labels, load
 from latentloom.data.labels import lost_classes
 from latentloom.encoders import Model
 from latentloom.evaluation import class_means, protocol_findings, take_card
@@ -29,7 +29,7 @@ from latentloom.records import commit_of, hardware, load_record, save_record, so
 from latentloom.training.callbacks import Position
 from latentloom.training.folder import BEST, LAST, RECORD, claimed
 from latentloom.training.latents import collect, write_parquet
-from latentloom.training.model import model_for, vectors_for
+from latentloom.training.model import description, model_for, vectors_for
 from latentloom.training.module import LatentModule
 from latentloom.training.pictures import save_pictures
 from latentloom.training.trainer import Replay, scoring_for, trainer_for
@@ -148,7 +148,7 @@ def _record(
 
     `every_y` are the labels of the training images before any were withheld, (n,).
     """
-    _export(module, splits.train, folder)
+    _export(module, config, splits.train, folder)
     chosen = config.evaluation
     latent = collect(module.model, Replay(getattr(splits, chosen.split), module.model))
     latent = latent.with_shared(**_meanings(config, splits.train))
@@ -202,17 +202,12 @@ def _card(config: Train, model: nn.Module, latent: Latent, train: Latent, every_
     return replace(card, findings=found)
 
 
-def _export(module: LatentModule, train: ImageSet, folder: Path) -> None:
-    """model.safetensors and, beside it, what the numbers mean."""
+def _export(module: LatentModule, config: Train, train: ImageSet, folder: Path) -> None:
+    """model.safetensors and, beside it, what is needed to build the model again and to feed it."""
     weights = {name: value.contiguous().cpu() for name, value in module.model.state_dict().items()}
     with atomically(folder / "model.safetensors") as part:
         save_file(weights, part)
-    about = {
-        "data": train.name,
-        "class_names": train.class_names,
-        "images": list(image_shape(train.images)),
-        "coarse_names": train.coarse_names,
-    }
+    about = description(config, train)
     if isinstance(module.model, Model) and module.model.label_embeddings is not None:
         about["label_embeddings"] = module.model.label_embeddings.origin
     write_text(folder / "model.json", json.dumps(about, indent=1))
