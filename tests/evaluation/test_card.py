@@ -173,3 +173,31 @@ def test_table_is_aligned_and_narrow() -> None:
 def test_numbers_keep_few_decimals(value: float, text: str) -> None:
     table = str(Card("s", 1, {"a": Finding(value, "lower", 0.0, 1.0, "")}))
     assert table.splitlines()[2].split() == ["a", text, "–", "↓", "0", "to", "1"]
+
+
+# Too many images for all pairs
+
+
+def test_of_many_images_silhouettes_and_probes_are_those_of_a_stratified_sample() -> None:
+    ours, train = latents(600), latents(200, seed=1)
+    exact = take_card(ours, train, split="test", bootstrap=200).findings
+    few = take_card(ours, train, split="test", bootstrap=200, exact=300, sample=100).findings
+    sampled = {"silhouette", "coarse_silhouette", *PROBES}
+    for name, found in few.items():
+        assert (found == exact[name]) == (name not in sampled), name
+        assert ("stratified sample" in found.protocol) == (name in sampled), name
+    for name in sampled:
+        found, interval = few[name], few[name].interval
+        assert interval is not None
+        assert interval[0] < exact[name].value < interval[1]
+        assert interval[1] - interval[0] > 1.2 * (exact[name].interval[1] - exact[name].interval[0])  # type: ignore[index]
+        assert f"a stratified sample of {300 if name in PROBES else 100}" in found.protocol
+        assert "540 images of test" in found.protocol
+
+
+def test_as_many_images_as_are_measured_exactly_are_not_sampled() -> None:
+    asked = {"split": "test", "bootstrap": 0, "sample": 10}
+    labelled = int((latents().y >= 0).sum())
+    assert take_card(latents(), None, exact=labelled, **asked) == take_card(latents(), None, **asked)  # type: ignore[arg-type]
+    few = take_card(latents(), None, exact=labelled - 1, **asked)  # type: ignore[arg-type]
+    assert "sample of 10" in few.findings["silhouette"].protocol

@@ -13,6 +13,8 @@ from latentloom.evaluation._table import SCORES, ScoreInfo
 from latentloom.evaluation.classification import macro_f1_of
 from latentloom.evaluation.nearest import class_means
 from latentloom.evaluation.probes import knn_predictions, linear_predictions, stratified_rows
+from latentloom.evaluation.sampling import silhouettes_of
+from latentloom.evaluation.semantics import groups_of
 from latentloom.evaluation.statistics import Interval, bootstrap_interval, bootstrap_interval_of
 from latentloom.values import Card, Finding, Latent
 
@@ -25,6 +27,16 @@ PROBES: dict[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], str]] = {
     ),
 }
 
+# Scores that measure all pairs of points, and what each takes for the class of a point.
+PAIRWISE: dict[str, Callable[[Latent], Tensor]] = {
+    "silhouette": lambda latent: latent.y,
+    "coarse_silhouette": lambda latent: torch.where(
+        latent.y >= 0, groups_of(latent["coarse_of"], latent.y.clamp_min(0)), -1
+    ),
+}
+EXACT = 50_000  # labelled images up to which nothing is sampled
+SAMPLE = 2_000  # of more, those whose silhouettes are taken
+
 
 def take_card(
     latent: Latent,
@@ -34,10 +46,16 @@ def take_card(
     bootstrap: int = 1000,
     probe_limit: int = 10_000,
     seed: int = 0,
+    exact: int = EXACT,
+    sample: int = SAMPLE,
 ) -> Card:
     """Every score that the latent has the tensors for, and the accuracy of probes.
 
     Class centres are means over all training latents, or where these are not given over the split itself.
+
+    Of more than `exact` labelled images the silhouettes, whose time grows with n^2, are those of a
+    stratified sample, each measured against all images, and probes judge a stratified sample of `exact`;
+    the finding says so, and its interval is that of the sample. All other scores are of every image.
 
     Args:
         latent: a whole split, with z (n, d), y (n,) and, where there are any, logits (n, C) and
@@ -46,14 +64,16 @@ def take_card(
         split: its name.
         bootstrap: resamples of the images behind each interval; 0 gives no intervals.
         probe_limit: training latents that probes are fitted on at the most, stratified.
-        seed: of the resampling and of the choice of training latents.
+        seed: of the resampling and of every choice of latents.
+        exact: labelled images up to which nothing is sampled.
+        sample: images whose silhouettes are taken, of more.
     """
-    draw = _Bootstrap(bootstrap, seed)
+    draw = _Draw(bootstrap, seed, exact, sample)
     if train is not None and (train.y >= 0).any():
         classes = int(max(train.y.max(), latent.y.max())) + 1
         latent = latent.with_shared(class_centres=class_means(train.z, train.y, classes))
     found = {
-        name: _finding(info, latent, split, draw)
+        name: _finding(name, info, latent, split, draw)
         for name, info in SCORES.items()
         if all(key in latent for key in info.reads)
     }
@@ -64,11 +84,13 @@ def take_card(
 
 
 @dataclass(frozen=True)
-class _Bootstrap:
-    """Intervals from resampled images."""
+class _Draw:
+    """Intervals from resampled images, and samples of images where there are too many."""
 
     resamples: int
     seed: int
+    exact: int
+    sample: int
 
     def mean(self, values: Tensor) -> Interval | None:
         """Of the mean of per-image values; None where there is nothing to resample."""
@@ -94,34 +116,38 @@ def _macro_f1(predicted: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
     return macro_f1_of(*drawn).numpy()
 
 
-def _finding(info: ScoreInfo, latent: Latent, split: str, draw: _Bootstrap) -> Finding:
-    names = [*info.reads, *(name for name in info.may_read if name in latent)]
-    tensors = [latent[name] for name in names]
+def _finding(name: str, info: ScoreInfo, latent: Latent, split: str, draw: _Draw) -> Finding:
+    tensors = [latent[key] for key in (*info.reads, *(key for key in info.may_read if key in latent))]
     counted = latent.y >= 0 if "y" in info.reads else torch.ones_like(latent.y, dtype=torch.bool)
-    if info.per_image and counted.any():
+    said, images = info.title, int(counted.sum())
+    if name in PAIRWISE and images > draw.exact:
+        rows = stratified_rows(latent.y, draw.sample, draw.seed)
+        values = silhouettes_of(latent.z, PAIRWISE[name](latent), rows)
+        value, interval = values.mean(), draw.mean(values)
+        said += f"; of a stratified sample of {len(rows):,}, each measured against all"
+    elif info.per_image and images:
         values = info.per_image(*tensors)[counted]
         value, interval = values.mean(), draw.mean(values)  # not measured again for the mean
     else:
         value, interval = info.fn(*tensors), None
     if info is SCORES["macro_f1"]:
         interval = draw.macro_f1(*(tensor[counted] for tensor in tensors))
-    said = info.title
     if "class_centres" in (*info.reads, *info.may_read):
         said += f"; class centres of {'training' if 'class_centres' in latent else 'the same'} latents"
-    protocol = draw.protocol(said, int(counted.sum()), split, interval)
+    protocol = draw.protocol(said, images, split, interval)
     return Finding(value.item(), info.better, info.low, info.high, protocol, interval)
 
 
-def _probed(
-    latent: Latent, train_z: Tensor, train_y: Tensor, split: str, draw: _Bootstrap
-) -> dict[str, Finding]:
-    counted = latent.y >= 0
-    z, y = latent.z[counted], latent.y[counted]
+def _probed(latent: Latent, train_z: Tensor, train_y: Tensor, split: str, draw: _Draw) -> dict[str, Finding]:
+    labelled = int((latent.y >= 0).sum())
+    judged = stratified_rows(latent.y, draw.exact, draw.seed)
+    z, y = latent.z[judged], latent.y[judged]
     finite = z.isfinite().all() and train_z.isfinite().all()
+    sampled = f"; judged on a stratified sample of {len(y):,}" if len(y) < labelled else ""
     found = {}
     for name, (predict, said) in PROBES.items():
         right = (predict(train_z, train_y, z) == y).double() if finite else y * torch.nan
         interval = draw.mean(right)
-        protocol = draw.protocol(f"{said} ({len(train_y):,} of them)", len(y), split, interval)
+        protocol = draw.protocol(f"{said} ({len(train_y):,} of them){sampled}", labelled, split, interval)
         found[name] = Finding(right.mean().item(), "higher", 0.0, 1.0, protocol, interval)
     return found
