@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas
 import pytest
 import torch
 from torch import nn
 
 from latentloom.encoders import Linear, Model
+from latentloom.evaluation.reading import read_points
 from latentloom.losses import latent_boost, magnet
-from latentloom.training.latents import clusters_within_classes, collect, write_parquet
+from latentloom.training.latents import clusters_within_classes, collect, flat_map, write_parquet
 from latentloom.values import Latent
 
 
@@ -34,8 +36,37 @@ def test_parquet_holds_the_latents(tmp_path):
     latent = Latent({"z": torch.rand(4, 2), "y": torch.arange(4), "logits": torch.eye(4)})
     write_parquet(tmp_path / "latents.parquet", latent, "test")
     table = pandas.read_parquet(tmp_path / "latents.parquet")
-    assert list(table.columns) == ["z_0", "z_1", "y", "predicted", "split"]
+    assert list(table.columns) == ["z_0", "z_1", "latent", "map_x", "map_y", "y", "predicted", "split"]
     torch.testing.assert_close(torch.tensor(table[["z_0", "z_1"]].to_numpy()), latent.z)
+    torch.testing.assert_close(torch.tensor(np.stack(table["latent"])), latent.z)
+    again = read_points(tmp_path / "latents.parquet")
+    assert (again.z == latent.z.numpy()).all()
+    assert again.y.tolist() == [0, 1, 2, 3]
+
+
+def test_parquet_says_classes_by_name_and_nothing_of_those_that_are_unknown(tmp_path):
+    latent = Latent({"z": torch.rand(3, 2), "y": torch.tensor([1, -1, 0]), "logits": torch.eye(3, 2)})
+    write_parquet(tmp_path / "latents.parquet", latent, "test", ("ape", "bee"))
+    table = pandas.read_parquet(tmp_path / "latents.parquet")
+    assert table["class"].tolist() == ["bee", "", "ape"]
+    assert table["predicted_class"].tolist() == ["ape", "bee", "ape"]
+    no_head = Latent({"z": latent.z, "y": latent.y})
+    write_parquet(tmp_path / "latents.parquet", no_head, "test", ("ape", "bee"))
+    columns = list(pandas.read_parquet(tmp_path / "latents.parquet").columns)
+    assert columns == ["z_0", "z_1", "latent", "map_x", "map_y", "y", "class", "split"]
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_a_flat_map_keeps_the_two_directions_of_largest_variance(d):
+    g = torch.Generator().manual_seed(0)
+    turned, _ = torch.linalg.qr(torch.randn(d, d, generator=g))
+    scaled = torch.randn(200, d, generator=g) * torch.tensor([5.0, 3.0, 1.0, 1.0, 1.0])[:d]
+    found = flat_map(100 + scaled @ turned)
+    assert found.shape == (2, 200)
+    variances = torch.linalg.eigvalsh(torch.cov(scaled.T).reshape(d, d)).flip(0)
+    expected = torch.cat([variances, torch.zeros(1)])[:2]
+    torch.testing.assert_close(found.var(1), expected, rtol=1e-3, atol=1e-6)
+    assert found.mean(1).abs().max() < 1e-3
 
 
 def test_clusters_find_the_modes_and_stay_within_classes(two_modes):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.files import atomically
+from latentloom.latent.projection import principal
 from latentloom.values import Latent
 
 if TYPE_CHECKING:
@@ -48,20 +49,35 @@ def _plain(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def write_parquet(path: Path, latent: Latent, split: str) -> None:
-    """Latents as a table: z_0 ... z_{d-1}, y, predicted, split; what atlases and notebooks read.
+def write_parquet(path: Path, latent: Latent, split: str, class_names: Sequence[str] = ()) -> None:
+    """Latents as a table that atlases and notebooks open as it is.
 
-    What no head predicts is left out.
+    The columns are z_0 ... z_{d-1}; latent, the same numbers as one list; map_x and map_y, places on a map
+    by the two directions in which the latents vary most; y; predicted; where there are names, class and
+    predicted_class, empty where unlabelled; and split. What no head predicts is left out.
     """
     import pandas
 
     table = pandas.DataFrame(latent.z.numpy(), columns=[f"z_{i}" for i in range(latent.z.shape[1])])
-    table["y"] = latent.y.numpy()
+    table["latent"] = [*latent.z.numpy()]
+    table["map_x"], table["map_y"] = flat_map(latent.z).numpy()
+    labels = {"y": latent.y}
     if "logits" in latent:
-        table["predicted"] = latent.logits.argmax(1).numpy()
+        labels["predicted"] = latent.logits.argmax(1)
+    for (name, label), words in zip(labels.items(), ("class", "predicted_class"), strict=False):
+        table[name] = label.numpy()
+        if class_names:
+            table[words] = [class_names[row] if row >= 0 else "" for row in label.tolist()]
     table["split"] = split
     with atomically(path) as part:
         table.to_parquet(part, index=False)
+
+
+def flat_map(z: Tensor) -> Tensor:
+    """The first two principal coordinates of points (n, d) about their mean, (2, n); 0 where none is left."""
+    points = z.double() - z.double().mean(0)
+    first = principal(points, torch.ones(len(z), dtype=torch.bool), 1.0)[:, :2]
+    return torch.nn.functional.pad((points @ first).T, (0, 0, 0, 2 - first.shape[1])).float()
 
 
 def read_latents(path: Path) -> Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from latentloom.checks import UserError
@@ -20,6 +19,7 @@ from latentloom.names.coarse import coarse_of
 from latentloom.training.callbacks import Clusters, KeepLatents, PseudoLabels, RandomState, Watch
 from latentloom.training.folder import BEST, LAST
 from latentloom.training.latents import collect
+from latentloom.training.loggers import EndOfLog, logger_for
 from latentloom.training.module import LatentModule
 from latentloom.training.scoring import Scoring
 from latentloom.values import ImageSet, Splits
@@ -71,7 +71,7 @@ def trainer_for(
         accelerator=c.accelerator,
         devices=1,
         deterministic=c.deterministic,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard") if c.logger else False,
+        logger=logger_for(config, folder),
         callbacks=[
             RandomState(),
             *_kept_latents(config, folder, splits, model),
@@ -80,6 +80,7 @@ def trainer_for(
             *_early_stopping(config, mode),
             *_checkpoints(config, folder, mode),
             Watch(folder, watch),
+            EndOfLog(),
             *([Progress(leave=False)] if progress else []),
         ],
         enable_progress_bar=progress,
