@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from latentloom.config import Term as Term
     from latentloom.encoders import attach as attach
     from latentloom.evaluation import take_card as take_card
+    from latentloom.evaluation.arrays import card_of as card_of
+    from latentloom.inference import load as load
     from latentloom.objective import Objective as Objective
     from latentloom.values import Breakdown as Breakdown
     from latentloom.values import Card as Card
@@ -24,6 +26,8 @@ _HOMES = {
     "Schedule": "config",
     "Term": "config",
     "attach": "encoders",
+    "card_of": "evaluation.arrays",
+    "load": "inference",
     "losses": "losses",
     "take_card": "evaluation",
 }

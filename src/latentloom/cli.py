@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 
 from latentloom.checks import UserError
-from latentloom.commands import command, judge, meaning, papers, runs, search
+from latentloom.commands import command, judge, meaning, page, papers, runs, search, use
 from latentloom.flags import Overrides, field_of, taken_apart
 from latentloom.lists import LISTS
 
-IN_ORDER = (runs, search, papers, judge, meaning)  # of --help
+IN_ORDER = (runs, search, papers, judge, page, use, meaning)  # of --help
 
 
 def main(argv: Sequence[str] | None = None) -> int:

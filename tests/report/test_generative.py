@@ -8,8 +8,7 @@ import pandas
 import pytest
 from PIL import Image
 
-from latentloom.report.comparison import generated_of
-from latentloom.report.generative import loss_parts, png_address, prior_plane, sheet, sheets
+from latentloom.report.generative import generated_of, loss_parts, png_address, prior_plane, sheet, sheets
 from latentloom.report.maps import MapData
 from latentloom.training.pictures import PICTURES, Pictures
 
@@ -131,14 +130,17 @@ def test_a_run_of_one_number_has_no_parts(make_record):
 
 @pytest.mark.parametrize(("d", "plane"), [(2, True), (3, False)])
 def test_pictures_are_found_where_runs_left_them(d, plane, make_record, tmp_path):
-    left = tmp_path / "vae,a=b" / "seed-0"
-    left.mkdir(parents=True)
+    left = tmp_path / "vae"
+    left.mkdir()
     pictures, z = pictures_of(d=d), np.random.default_rng(0).normal(size=(20, d)).astype(np.float32)
     np.savez(left / PICTURES, **vars(pictures))
     table = pandas.DataFrame({f"z_{k}": z[:, k] for k in range(d)} | {"y": np.arange(20) % 2})
     table.assign(split="test").to_parquet(left / "latents.parquet")
     (left / "model.json").write_text(json.dumps({"class_names": ["cat", "dog"]}))
-    (found,) = generated_of({"baseline": [make_record()], "vae,a=b": [make_record()]}, tmp_path).items()
+    (found,) = generated_of(
+        {recipe: [make_record()] for recipe in ("baseline", "vae,a=b")},
+        {"baseline": tmp_path, "vae,a=b": left},
+    ).items()
     assert found[0] == "vae,a=b"
     np.testing.assert_array_equal(found[1].pictures.walk, pictures.walk)
     assert (found[1].latents is not None) == plane

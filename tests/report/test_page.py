@@ -5,10 +5,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from latentloom.records import load_record
 from latentloom.report.generative import Generated
 from latentloom.report.geometry import CLASSIFIERS
 from latentloom.report.maps import MapData
-from latentloom.report.page import CAPTIONS, write_page
+from latentloom.report.page import CAPTIONS, write_page, write_report
 from latentloom.training.pictures import Pictures
 
 NASTY = '<b>x</b></script><script>alert("x")</script>'
@@ -59,9 +60,7 @@ def page(make_record, tmp_path):
         ]
         for k, recipe in enumerate(("baseline", "latent-boost", NASTY))
     }
-    xy = np.random.default_rng(0).normal(size=(20, 2))
-    maps = {recipe: MapData(xy, np.arange(20) % 2, (NASTY, "cat"), seed=0) for recipe in runs}
-    write_page(tmp_path / "report.html", runs, maps, f"Title {NASTY}")
+    write_page(tmp_path / "report.html", runs, f"Title {NASTY}")
     return read(tmp_path / "report.html")
 
 
@@ -116,14 +115,59 @@ def test_names_cannot_become_elements(page):
 
 def test_figures_are_readable_and_escape_names_for_plotly(page):
     figures = figures_of(page)
-    assert len(figures) == 3 + 3 + 2  # maps, curves, schedules
+    assert len(figures) == 3 + 2  # curves, schedules
     names = [trace.get("name") or "" for figure in figures for trace in figure["data"]]
     assert any("&lt;b&gt;x" in name for name in names)
     assert not any("<" in name for name in names)
 
 
+@pytest.fixture(scope="module")
+def mapped(left, tmp_path_factory):
+    """A page with maps, of classes of which one must be escaped, as read by a browser."""
+    path = tmp_path_factory.mktemp("mapped") / "report.html"
+    write_report(
+        path, {recipe: [load_record(f / "record.json")] for recipe, f in left.items()}, left, ["PCA"]
+    )
+    return read(path)
+
+
+def test_a_page_with_maps_loads_nothing_either_and_has_no_element_of_a_name(mapped):
+    assert mapped.loads == []
+    assert "img" not in mapped.tags
+    assert {"Latent maps", "Classes", "Taken for another most often", "Configuration"} <= set(texts(mapped))
+    atlas = next(figure for figure in figures_of(mapped) if "views" in figure)
+    assert any("<img" in name for name in atlas["classes"])  # as text of a script, and no element
+    assert atlas["sprite"]["address"].startswith("data:image/webp;base64,")
+
+
+def test_matrices_are_of_each_recipe_and_of_names_once(mapped):
+    shown = texts(mapped)
+    assert shown.count("Distances between centres") == shown.count("Confusions") == 2
+    assert shown.count("Distances between names") == 1
+    assert "rank correlation with names 1.00" not in shown
+    traces = [trace for figure in figures_of(mapped) for trace in figure.get("data", [])]
+    names = [name for trace in traces if trace["type"] == "heatmap" for name in trace["x"]]
+    assert any("&lt;img" in name for name in names)
+    assert not any("<" in name for name in names)
+
+
+def test_a_page_without_maps_has_neither_their_section_nor_their_script(page):
+    assert not {"Latent maps", "Classes"} & set(texts(page))
+    assert not any("atlas" in script for script in page.texts["script"] if "plotly.js v" not in script)
+
+
+def test_scores_that_matter_most_come_first_and_the_others_are_folded(page):
+    shown = texts(page)
+    assert "1 more score" in shown
+    assert shown.index("accuracy ↑") < shown.index("1 more score") < shown.index("cluster_size ↓")
+
+
+def test_configurations_are_shown(page):
+    assert any("monitor: accuracy" in text for text in page.shown)
+
+
 def test_classifiers_and_clusters_are_shown_where_runs_have_them(page, judged_runs, tmp_path):
-    write_page(tmp_path / "judged.html", judged_runs, {}, "Judged")
+    write_page(tmp_path / "judged.html", judged_runs, "Judged")
     judged = read(tmp_path / "judged.html")
     headings = {"Classifiers", "At the best epoch", "Clusters", "Cluster size against centre distance"}
     assert headings <= set(texts(judged))
@@ -134,14 +178,14 @@ def test_classifiers_and_clusters_are_shown_where_runs_have_them(page, judged_ru
 
 
 def test_classifiers_have_a_legend_of_their_own(judged_runs, tmp_path):
-    write_page(tmp_path / "judged.html", judged_runs, {}, "Judged")
+    write_page(tmp_path / "judged.html", judged_runs, "Judged")
     shown = texts(read(tmp_path / "judged.html"))
     assert all(shown.count(style.name) == 1 for style in CLASSIFIERS.values())
 
 
 def test_a_page_of_class_centres_without_lengths_has_no_clusters(make_record, tmp_path):
     columns = {"val/nearest_centre_accuracy": (0.4, 0.6, 0.5)}
-    write_page(tmp_path / "judged.html", {"baseline": [make_record(**columns)]}, {}, "Judged")
+    write_page(tmp_path / "judged.html", {"baseline": [make_record(**columns)]}, "Judged")
     shown = texts(read(tmp_path / "judged.html"))
     assert "Classifiers" in shown
     assert "Clusters" not in shown
@@ -160,7 +204,7 @@ def test_decoders_priors_and_parts_are_shown_where_runs_have_them(page, make_rec
     runs = {recipe: [make_record(recipe, **columns)] for recipe in ("baseline", "vae", NASTY)}
     plane = MapData(np.zeros((4, 2)), np.arange(4) % 2, ("cat", NASTY), seed=0)
     generated = {"vae": Generated(some_pictures(), None), NASTY: Generated(some_pictures(), plane)}
-    write_page(tmp_path / "decoded.html", runs, {}, "Decoded", generated)
+    write_page(tmp_path / "decoded.html", runs, "Decoded", generated=generated)
     shown = read(tmp_path / "decoded.html")
     assert [text for text in texts(shown) if text in GENERATIVE] == GENERATIVE
     assert not set(GENERATIVE) & set(texts(page))
@@ -178,6 +222,6 @@ def test_a_prior_without_a_decoder_has_a_plane_and_an_autoencoder_has_none(make_
         ("autoencoder", some_pictures(components=0)),
     ):
         generated = {recipe: Generated(pictures, plane)}
-        write_page(tmp_path / "one.html", {recipe: runs[recipe]}, {}, "One", generated)
+        write_page(tmp_path / "one.html", {recipe: runs[recipe]}, "One", generated=generated)
         shown = [text for text in texts(read(tmp_path / "one.html")) if text in GENERATIVE]
         assert shown == [GENERATIVE[recipe == "prior"]]

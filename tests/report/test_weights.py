@@ -65,8 +65,8 @@ def test_a_run_that_stopped_early_and_one_without_weights(make_record):
 
 
 def test_the_page_shows_them_where_they_move(runs, tmp_path):
-    write_page(tmp_path / "all.html", runs, {}, "All")
-    write_page(tmp_path / "still.html", {"baseline": runs["baseline"]}, {}, "Still")
+    write_page(tmp_path / "all.html", runs, "All")
+    write_page(tmp_path / "still.html", {"baseline": runs["baseline"]}, "Still")
     found, none = ((tmp_path / name).read_text(encoding="utf-8") for name in ("all.html", "still.html"))
     for heading in ("<h2>Weights</h2>", "<h3>learned</h3>", "<h3>balanced, fine and coarse names</h3>"):
         assert heading in found

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from latentloom.checks import UserError
 from latentloom.files import file_name, write_text
 from latentloom.recipes import load_recipe
-from latentloom.report.generative import Generated
-from latentloom.report.maps import Floats, MapData, read_latents, two_dimensional
-from latentloom.report.page import write_page
+from latentloom.report.maps import MapData, map_of, two_dimensional
+from latentloom.report.page import write_report
 from latentloom.report.rows import summary
-from latentloom.report.tables import as_json, as_markdown, as_text
+from latentloom.report.tables import HEADLINE, as_json, as_markdown, as_text
 from latentloom.training.compare import Cell, run_cells
-from latentloom.training.pictures import read_pictures
 from latentloom.values import Record
 
 Asked = tuple[str, str, Sequence[tuple[str, str]]]  # label, recipe, fields of its own
-MAPPED = 2000  # images on a map
-# What fits a terminal; the page and the files hold every score.
-HEADLINE = ("accuracy", "macro_f1", "silhouette", "size_to_distance", "effective_rank", "knn_accuracy")
 
 
 def compare(
@@ -58,8 +52,8 @@ def compare(
     write_text(folder / "table.md", as_markdown(rows) + "\n")
     write_text(folder / "table.json", as_json(rows) + "\n")
     page = folder / "report.html"
-    title = f"{' · '.join(labels)} on {cells[0].config.data.name}"
-    write_page(page, runs, maps_of(runs, folder), title, generated_of(runs, folder))
+    places = {label: _place(found[0], folder, label) for label, found in runs.items()}
+    write_report(page, runs, places)
     headline = [replace(row, cells={k: row.cells[k] for k in HEADLINE if k in row.cells}) for row in rows]
     return as_text(headline), page
 
@@ -82,27 +76,9 @@ def cells_of(
 def maps_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, MapData]:
     """A map of the first run of each recipe, at most 2,000 images of the split that was evaluated."""
     return {
-        label: _map(records[0], _place(records[0], folder, label), two_dimensional)
+        label: map_of(records[0], _place(records[0], folder, label), two_dimensional)
         for label, records in runs.items()
     }
-
-
-def generated_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, Generated]:
-    """What decoder and prior of the first run of each recipe give, where it left pictures."""
-    found = {}
-    for label, records in runs.items():
-        place = _place(records[0], folder, label)
-        pictures = read_pictures(place)
-        if pictures is not None:
-            is_plane = pictures.means.shape[1] == 2
-            found[label] = Generated(pictures, _map(records[0], place, lambda z: z) if is_plane else None)
-    return found
-
-
-def _map(record: Record, place: Path, in_plane: Callable[[Floats], Floats]) -> MapData:
-    z, y = read_latents(place / "latents.parquet", record.card.split)
-    about = json.loads((place / "model.json").read_text(encoding="utf-8"))
-    return MapData(in_plane(z[:MAPPED]), y[:MAPPED], tuple(about["class_names"]), record.seed)
 
 
 def _place(record: Record, folder: Path, label: str) -> Path:

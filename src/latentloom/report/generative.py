@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 
 from latentloom.report.figures import FIRST, curves, latent_map
 from latentloom.report.geometry import LOG
-from latentloom.report.maps import Floats, MapData
+from latentloom.report.maps import Floats, MapData, map_of
 from latentloom.report.rows import Runs
-from latentloom.training.pictures import Bytes, Pictures
+from latentloom.training.pictures import Bytes, Pictures, read_pictures
 
 PART, TOTAL = "train/", "train/total"
 ACROSS = 10  # images in a row; samples are a square of half that
@@ -27,6 +29,18 @@ class Generated:
 
     pictures: Pictures
     latents: MapData | None  # of the evaluated images, where the latent space is a plane
+
+
+def generated_of(runs: Runs, folders: Mapping[str, Path]) -> dict[str, Generated]:
+    """What decoder and prior of the first run of each recipe give, where it left pictures in its folder."""
+    found = {}
+    for recipe, records in runs.items():
+        pictures = read_pictures(folders[recipe])
+        if pictures is not None:
+            is_plane = pictures.means.shape[1] == 2
+            latents = map_of(records[0], folders[recipe], lambda z: z) if is_plane else None
+            found[recipe] = Generated(pictures, latents)
+    return found
 
 
 def sheets(pictures: Pictures) -> dict[str, str]:

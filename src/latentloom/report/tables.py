@@ -13,6 +13,8 @@ from latentloom.values import ARROWS, decimals
 WIDTH = 110  # columns of a terminal
 MARKS = {"better": "+", "worse": "-", "not decided": "~"}
 NOTHING = "–"
+# What fits a terminal, and what a page shows first; files hold every score.
+HEADLINE = ("accuracy", "macro_f1", "silhouette", "size_to_distance", "effective_rank", "knn_accuracy")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ from latentloom.training.module import LatentModule
 
 Images = Iterable[Mapping[str, Tensor]]
 
+FIXED = "fixed.safetensors"  # beside the files of epochs
+CONSTANT = ("label_embeddings", "coarse_embeddings", "coarse_of")
+
 
 class RandomState(Callback):
     """The random state in the checkpoint, put back after Lightning's own draws at the start."""
@@ -193,7 +196,12 @@ def _by_class(epochs: Sequence[Mapping[str, Tensor]]) -> pandas.DataFrame:
 
 
 class KeepLatents(Callback):
-    """Latents of a fixed sample, with its class means (nan where absent) and what the heads share."""
+    """Latents of a fixed sample every so many epochs, and what lies among them.
+
+    epoch-0004.safetensors holds, for the fifth epoch, z (n, d) in half precision, the class means of the
+    sample (nan where absent), the predicted classes where a head gives logits, and what the heads share.
+    What no epoch changes, the labels and the vectors of names, is in fixed.safetensors, once.
+    """
 
     def __init__(self, batches: Images, folder: Path, every: int) -> None:
         self.batches = batches
@@ -205,12 +213,23 @@ class KeepLatents(Callback):
         if (trainer.current_epoch + 1) % self.every:
             return
         latent = collect(pl_module.model, self.batches)
-        means = class_means(latent.z, latent.y, pl_module.scoring.classes)
+        shared = {name: _halved(value) for name, value in latent.shared.items()}
+        if not (self.folder / FIXED).exists():
+            constant = {name: value for name, value in shared.items() if name in CONSTANT}
+            self._save(FIXED, {"y": latent.y.to(torch.int32), **constant})
         kept = {
             "z": latent.z.half(),
-            "y": latent.y.to(torch.int32),
-            "class_centres": means.half(),
-            **{n: v.half() if v.is_floating_point() else v for n, v in latent.shared.items()},
+            "class_centres": class_means(latent.z, latent.y, pl_module.scoring.classes).half(),
+            **{name: value for name, value in shared.items() if name not in CONSTANT},
         }
-        with atomically(self.folder / f"epoch-{trainer.current_epoch:04d}.safetensors") as part:
-            save_file(kept, part)
+        if "logits" in latent:
+            kept["predicted"] = latent.logits.argmax(1).to(torch.int32)
+        self._save(f"epoch-{trainer.current_epoch:04d}.safetensors", kept)
+
+    def _save(self, name: str, kept: Mapping[str, Tensor]) -> None:
+        with atomically(self.folder / name) as part:
+            save_file(dict(kept), part)
+
+
+def _halved(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value
