@@ -51,3 +51,11 @@ def test_failure_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), atomically(tmp_path / "a.txt"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_may_read_a_new_file_may_read_what_a_library_wrote(tmp_path):
+    (tmp_path / "new").touch()
+    with atomically(tmp_path / "a.txt") as part:
+        part.write_text("a")
+        part.chmod(0o600)
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "new").stat().st_mode

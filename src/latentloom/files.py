@@ -13,8 +13,12 @@ def atomically(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the name `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.touch()
+    rights = part.stat().st_mode  # of a new file here; some libraries write files that only their owner reads
+    part.unlink()
     try:
         yield part
+        part.chmod(rights)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
