@@ -16,7 +16,7 @@ import pytest
 from latentloom.cli import _parser, main
 from latentloom.config import Data
 from latentloom.data import load
-from latentloom.flags import OWN
+from latentloom.flags import OWN, taken_apart
 
 QUICK = [
     *("--data.limit", "200", "--training.epochs", "1"),
@@ -152,6 +152,14 @@ def test_an_interrupt_in_a_run_says_that_the_same_command_goes_on(tmp_path):
     assert run.returncode == 130, said
     assert said.splitlines()[-1].startswith("latentloom: stopped; the same command goes on")
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_only_fields_that_are_true_or_false_need_no_value():
+    assert taken_apart(["train", "x", "--model.pullback", "--epochs", "3"]) == (
+        ["train", "x"],
+        [("model.pullback", "true"), ("epochs", "3")],
+    )
+    assert taken_apart(["--training.logger", "mlflow"])[1] == [("training.logger", "mlflow")]
 
 
 def test_flags_of_the_commands_are_told_from_those_of_fields():

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from latentloom.config import Schedule as Schedule
     from latentloom.config import Term as Term
     from latentloom.encoders import attach as attach
+    from latentloom.estimator import LatentClassifier as LatentClassifier
     from latentloom.evaluation import take_card as take_card
     from latentloom.evaluation.arrays import card_of as card_of
     from latentloom.inference import load as load
@@ -22,6 +23,7 @@ _HOMES = {
     "Breakdown": "values",
     "Card": "values",
     "Latent": "values",
+    "LatentClassifier": "estimator",
     "Objective": "objective",
     "Schedule": "config",
     "Term": "config",

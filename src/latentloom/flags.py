@@ -56,12 +56,21 @@ def _fields(kind: type, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield f"{prefix}{field.name}", field.default
 
 
+def _switches(kind: type, prefix: str = "") -> Iterator[str]:
+    """Names of the fields that are true or false."""
+    for name, of in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(of):
+            yield from _switches(typing.cast(type, of), f"{prefix}{name}.")
+        elif of is bool:
+            yield f"{prefix}{name}"
+
+
 def taken_apart(argv: Sequence[str]) -> tuple[list[str], Overrides]:
     """The words of the command, and (field, YAML text) of flags `--a.b value` and `--a.b=value`.
 
-    A flag whose field is true or false needs no value.
+    A flag whose field is true or false, and nothing else, needs no value.
     """
-    defaults = dict(_fields(config.Train))
+    switches = set(_switches(config.Train))
     words: list[str] = []
     found: Overrides = []
     rest = list(argv)
@@ -71,9 +80,7 @@ def taken_apart(argv: Sequence[str]) -> tuple[list[str], Overrides]:
         if not word.startswith("--") or name in OWN:
             words.append(word)
             continue
-        alone = isinstance(defaults.get(SHORT.get(name, name)), bool) and not (
-            rest and rest[0] in ("true", "false")
-        )
+        alone = SHORT.get(name, name) in switches and not (rest and rest[0] in ("true", "false"))
         if not equals:
             text = "true" if alone or not rest else rest.pop(0)
         found.append((name, text))

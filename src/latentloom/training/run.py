@@ -156,7 +156,7 @@ def _record(
     centres = class_means(train.z, train.y, len(splits.train.class_names))
     with atomically(folder / "class_centres.safetensors") as part:
         save_file({"class_centres": centres.float()}, part)
-    write_parquet(folder / "latents.parquet", latent, chosen.split)
+    write_parquet(folder / "latents.parquet", latent, chosen.split, splits.train.class_names)
     return Record(
         recipe=recipe,
         seed=config.seed,
