@@ -2,6 +2,7 @@
 
 latentloom compare baseline latent-boost comparison laresa supcon --data cifar100 --folder runs/cifar100
 python benchmarks/page.py runs/cifar100/report.html
+python benchmarks/page.py runs/cifar100/report.html docs    # pictures of it, for docs/page.md
 
 Needs playwright, and chromium on the path. Times are of the wall, from the event to the frame that shows
 its effect; beside them the CPU time of the page's own thread, which other work on the machine prolongs less.
@@ -9,15 +10,18 @@ its effect; beside them the CPU time of the page's own thread, which other work 
 
 from __future__ import annotations
 
+import io
 import shutil
 import statistics
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 OPENINGS, MOVES = 5, 30
-SIZE = {"width": 1360, "height": 1000}
+SIZE, PHONE = {"width": 1360, "height": 1000}, {"width": 390, "height": 844}
+TOP = {"desktop": "#atlas", "dark": "#atlas", "phone": ".panels"}  # of a picture
 FRAME = "() => new Promise(done => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))"
 # Milliseconds from a movement of the pointer to the frame after it, for movements over the first map.
 HOVER = """() => {
@@ -29,6 +33,8 @@ HOVER = """() => {
 
 def main() -> None:
     path = Path(sys.argv[1]).resolve()
+    if len(sys.argv) > 2:
+        return pictures(path.as_uri(), Path(sys.argv[2]))
     print(f"{path.stat().st_size / 1e6:.1f} MB")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
@@ -40,6 +46,34 @@ def main() -> None:
         told("mistakes only", *clicking(page, session, "#atlas-mistakes"))
         told("isolate a class", *clicking(page, session, "#atlas-classes button >> nth=0"))
         browser.close()
+
+
+def pictures(address: str, folder: Path) -> None:
+    """Of the maps, with an image pointed at: on a desktop, in the dark, on a phone."""
+    looks = {"desktop": (SIZE, "light"), "dark": (SIZE, "dark"), "phone": (PHONE, "light")}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for name, (size, scheme) in looks.items():
+            page = browser.new_context(viewport=size, color_scheme=scheme).new_page()
+            page.goto(address, timeout=300_000)
+            page.evaluate(f"document.querySelector('{TOP[name]}').scrollIntoView()")
+            point_at_an_image(page)
+            whole = Image.open(io.BytesIO(page.screenshot()))
+            few = whole.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            few.save(folder / f"page-{name}.png", optimize=True)
+        browser.close()
+
+
+def point_at_an_image(page: Page) -> None:
+    """Move over the last map but one until there is a card with a thumbnail."""
+    box = page.locator(".panel .ring").nth(-2).bounding_box()
+    assert box is not None
+    for k in range(60):
+        page.mouse.move(
+            box["x"] + (0.35 + 0.005 * k) * box["width"], box["y"] + (0.3 + 0.006 * k) * box["height"]
+        )
+        if page.locator("#atlas-card .thumbnail").is_visible():
+            return
 
 
 def new_page(browser: Browser, address: str) -> tuple[Page, CDPSession]:

@@ -57,13 +57,14 @@ def test_neighbours_place_new_points_and_marks_among_their_own(monkeypatch):
     np.testing.assert_array_equal(nearest_label(layout.marks["class centres"], fitted, step.y[:45]), range(3))
 
 
-def test_a_step_lies_as_the_one_after_it():
-    near = clouds(noise=1.1)
-    first, last = neighbours([near, clouds()])
+def test_a_step_lies_as_the_one_after_it_and_the_last_as_it_would_alone():
+    stretched = Points(clouds().z * [1, 1, 5, 1, 1], clouds().y, None, np.arange(60), {})
+    first, last = neighbours([stretched, clouds()])
     width = np.ptp(last.xy, axis=0).max()
+    (alone,) = neighbours([stretched])
     assert np.linalg.norm(first.xy - last.xy, axis=1).mean() < 0.15 * width
-    mirrored = last.xy * [-1, 1]
-    assert np.linalg.norm(mirrored - last.xy, axis=1).mean() > 0.3 * width  # what is no likeness
+    assert np.linalg.norm(alone.xy - last.xy, axis=1).mean() > 0.3 * width
+    np.testing.assert_array_equal(last.xy, neighbours([clouds()])[0].xy)
 
 
 def test_one_seed_gives_one_map():
@@ -79,18 +80,30 @@ def test_where_neighbours_mean_nothing_there_are_principal_components_alone(z):
     assert offered([clouds()], ["t-SNE", "PCA"]) == ["t-SNE", "PCA"]
 
 
-def test_maps_are_turned_and_mirrored_and_not_stretched():
+def test_maps_are_moved_turned_and_mirrored_and_not_stretched():
     xy = np.random.default_rng(0).normal(size=(30, 2))
     turn = np.array([[0.6, -0.8], [-0.8, -0.6]])  # mirrors too
     onto = Layout(xy + 7, {})
     earlier = Layout(xy @ turn * 2, {"class centres": xy[:3] @ turn * 2})
     found, last = turned([earlier, Layout(xy @ turn, {})], onto)
-    np.testing.assert_allclose(last.xy - last.xy.mean(0), xy - xy.mean(0), atol=1e-9)
-    np.testing.assert_allclose(found.xy, 2 * xy, atol=1e-9)
-    np.testing.assert_allclose(found.marks["class centres"], 2 * xy[:3], atol=1e-9)
+    np.testing.assert_allclose(last.xy, onto.xy, atol=1e-9)
+    moved = onto.xy.mean(0) - xy.mean(0)  # as the last one is
+    np.testing.assert_allclose(found.xy, 2 * xy + moved, atol=1e-9)
+    np.testing.assert_allclose(found.marks["class centres"], 2 * xy[:3] + moved, atol=1e-9)
 
 
 def test_umap_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(UserError, match="pip install umap-learn"):
         uniform([clouds()])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_umap_keeps_neighbours_and_steps_lie_alike():
+    pytest.importorskip("umap", reason="umap-learn is an extra")
+    step = clouds(marks={"class centres": CORNERS[:3]})
+    first, last = uniform([clouds(noise=1.1), step])
+    np.testing.assert_array_equal(nearest_label(last.marks["class centres"], last.xy, step.y), range(3))
+    width = np.ptp(last.xy, axis=0).max()
+    assert np.linalg.norm(first.xy - last.xy, axis=1).mean() < 0.5 * width

@@ -159,7 +159,7 @@ def _final_view(recipes: Mapping[str, Steps], record: Record) -> View:
     images = len(next(iter(recipes.values())).points[0].y)
     note = "Latents of each recipe's chosen epoch; what is compared by cosine is drawn at their mean length."
     if images > FITTED:
-        note += f" t-SNE is of {FITTED:,} images, stratified; the others are placed among them."
+        note += f" t-SNE is of {FITTED:,} of them, stratified, which can be seen; the others are placed."
     return View(f"{images:,} {record.card.split} images, final", note, recipes)
 
 

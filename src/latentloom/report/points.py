@@ -79,7 +79,7 @@ def _final_marks(folder: Path, dimensions: int) -> dict[str, Floats]:
 def kept_epochs(folder: Path) -> dict[int, Path]:
     """Epoch, counted from 1 -> the file of its latents, of the epochs whose latents were kept."""
     found = {path: EPOCH.fullmatch(path.name) for path in (folder / "latents").glob("epoch-*")}
-    return {int(match[1]): path for path, match in sorted(found.items()) if match}
+    return {int(match[1]) + 1: path for path, match in sorted(found.items()) if match}
 
 
 def kept_points(path: Path, most: int) -> Points:

@@ -83,13 +83,17 @@ def _marks_on(fitted: Any) -> Callable[[Floats], Floats]:
 
 
 def uniform(steps: Sequence[Points], seed: int = 0) -> list[Layout]:
-    """UMAP of the last step, and of each other from the one after it; needs umap-learn."""
+    """UMAP of the last step, and of each other from the one after it, turned to lie as that does.
+
+    It needs umap-learn.
+    """
     layouts: list[Layout] = []
     start: Any = "spectral"
     for step in reversed(steps):
         fitted = _umap(step.z[:FITTED], start, seed)
         start = fitted.embedding_
-        layouts.append(_laid_out(step, _points_by(fitted), fitted.transform))
+        layout = _laid_out(step, _points_by(fitted), fitted.transform)
+        layouts.append(turned([layout], layouts[-1])[0] if layouts else layout)
     return layouts[::-1]
 
 
@@ -123,16 +127,19 @@ def offered(steps: Sequence[Points], asked: Sequence[str]) -> list[str]:
 
 
 def turned(layouts: Sequence[Layout], onto: Layout) -> list[Layout]:
-    """The layouts, turned and mirrored but not stretched, so that the last lies as `onto` does.
+    """The layouts, moved, turned and mirrored but not stretched, so that the last lies as `onto` does.
 
     The points of both must be of the same images. Where one is all in one place, nothing is turned.
     """
     from scipy.linalg import orthogonal_procrustes
 
-    here, there = layouts[-1].xy, onto.xy
-    turn, _ = orthogonal_procrustes(here - here.mean(0), there - there.mean(0))
+    here, there = layouts[-1].xy.mean(0), onto.xy.mean(0)
+    turn, _ = orthogonal_procrustes(layouts[-1].xy - here, onto.xy - there)
     return [
-        Layout(layout.xy @ turn, {kind: places @ turn for kind, places in layout.marks.items()})
+        Layout(
+            (layout.xy - here) @ turn + there,
+            {kind: (places - here) @ turn + there for kind, places in layout.marks.items()},
+        )
         for layout in layouts
     ]
 
