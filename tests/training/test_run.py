@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 
 import numpy
 import pytest
 import torch
+import yaml
 from killed import killed_at
 from safetensors.torch import load_file, save_file
 
@@ -155,6 +157,17 @@ def test_class_embeddings_start_at_the_vectors_of_a_file(tmp_path):
         config = quick("euclidean-target", ("model.embeddings_from", str(tmp_path / name)))
         with pytest.raises(UserError, match=said):
             model_for(config, images)
+
+
+def test_a_run_of_before_a_field_existed_is_read(finished, tmp_path):
+    folder = shutil.copytree(finished[0], tmp_path / "old")
+    asked = yaml.safe_load((folder / "config.yaml").read_text())
+    del asked["model"]["embeddings_tied"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(asked))
+    assert run(quick("latent-boost"), folder, recipe="x", progress=False).seed == finished[1].seed
+    tied = quick("latent-boost", ("model.embeddings_tied", "true"))
+    with pytest.raises(UserError, match=r"differs in model.embeddings_tied"):
+        run(tied, folder, recipe="x", progress=False)
 
 
 def test_another_configuration_is_refused(finished):

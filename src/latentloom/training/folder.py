@@ -48,8 +48,9 @@ def _keep_config(path: Path, config: Train) -> None:
     if not path.exists() or not _begun(path.parent):
         write_text(path, yaml.safe_dump(wanted, sort_keys=False))
         return
-    there = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if different := sorted(_differences(there or {}, wanted)):
+    there = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    # A field that an older version did not know has its default.
+    if different := sorted(_differences(_completed(there, dataclasses.asdict(Train())), wanted)):
         raise UserError(
             f"{path.parent} holds a run with another configuration (differs in {', '.join(different[:5])}); "
             "choose another --folder, or delete that one"
@@ -59,6 +60,16 @@ def _keep_config(path: Path, config: Train) -> None:
 def _begun(folder: Path) -> bool:
     """Whether there is something to lose; a run refused at its start leaves its configuration alone."""
     return any((folder / kept).exists() for kept in (RECORD, LAST, BEST, HISTORY))
+
+
+def _completed(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What is given, with defaults for what is missing, level by level."""
+    below = {
+        key: _completed(value, defaults[key])
+        for key, value in given.items()
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+    }
+    return {**defaults, **given, **below}
 
 
 def _differences(a: Any, b: Any, at: str = "") -> Iterator[str]:
