@@ -3,7 +3,16 @@ import pandas
 import pytest
 
 from latentloom.checks import UserError
-from latentloom.report.maps import read_latents, two_dimensional
+from latentloom.report.maps import read_latents
+from latentloom.report.points import Points
+from latentloom.report.projections import PROJECTIONS, offered
+
+
+def two_dimensional(z, seed=0):
+    """The first map that a page offers of points (n, d)."""
+    points = Points(z, np.zeros(len(z), int), None, np.arange(len(z)), {})
+    name = offered([points], ["t-SNE", "PCA"])[0]
+    return PROJECTIONS[name]([points], seed)[0].xy
 
 
 def clouds(n=60, d=5):

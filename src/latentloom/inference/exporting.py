@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from latentloom.checks import UserError, check_choice
 from latentloom.encoders import Standardise
 from latentloom.files import atomically, write_text
-from latentloom.inference.loading import ABOUT, CENTRES, WEIGHTS, load
+from latentloom.inference.loading import load
 from latentloom.inference.predicting import centre_logits
 from latentloom.inference.trained import Trained
+from latentloom.training.folder import ABOUT, CENTRES, WEIGHTS
 
 ONNX = "model.onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

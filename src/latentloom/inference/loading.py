@@ -20,10 +20,9 @@ from latentloom.inference.images import ImageForm
 from latentloom.inference.rebuilding import rebuilt
 from latentloom.inference.trained import Trained
 from latentloom.recipes import resolve
-from latentloom.training.folder import CONFIG
+from latentloom.training.folder import ABOUT, CENTRES, CONFIG, WEIGHTS
 from latentloom.training.model import with_encoder
 
-WEIGHTS, ABOUT, CENTRES = "model.safetensors", "model.json", "class_centres.safetensors"
 REMEDY = "copy the folder again, or run again what made it"
 
 

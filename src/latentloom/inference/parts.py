@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
-from filelock import FileLock, Timeout
 from pyarrow import csv, parquet
 
 from latentloom.checks import UserError
-from latentloom.files import atomically, write_text
+from latentloom.files import atomically, locked, write_text
 
 IN_PART = 1024  # images: what is lost when a process is killed
 ASKED = "asked.json"
@@ -88,19 +87,9 @@ def parts_for(out: Path, paths: Sequence[str], asked: dict[str, Any], overwrite:
     """
     check_out(out, overwrite)
     folder = out.with_name(f"{out.name}.parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{out} is being written by another process; wait for it, or choose another"
-        ) from None
-    try:
+    with locked(folder, f"{out} is being written by another process; wait for it, or choose another"):
         _keep(folder, {**asked, "images": len(paths), "paths": _hash(paths)}, overwrite)
         yield Parts(out, folder, paths)
-    finally:
-        lock.release()
     shutil.rmtree(folder)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from latentloom.checks import UserError
 from latentloom.files import file_name, write_text
 from latentloom.recipes import load_recipe
-from latentloom.report.maps import MapData, map_of, two_dimensional
 from latentloom.report.page import write_report
 from latentloom.report.rows import summary
 from latentloom.report.tables import HEADLINE, as_json, as_markdown, as_text
@@ -71,14 +70,6 @@ def cells_of(
         for seed in range(seeds)
         for label, name, own in recipes
     ]
-
-
-def maps_of(runs: Mapping[str, Sequence[Record]], folder: Path) -> dict[str, MapData]:
-    """A map of the first run of each recipe, at most 2,000 images of the split that was evaluated."""
-    return {
-        label: map_of(records[0], _place(records[0], folder, label), two_dimensional)
-        for label, records in runs.items()
-    }
 
 
 def _place(record: Record, folder: Path, label: str) -> Path:

@@ -32,7 +32,7 @@ from latentloom.report.points import (
 from latentloom.report.projections import FITTED
 from latentloom.report.rows import Runs
 from latentloom.report.thumbnails import Sprite, sprite, thumbnails
-from latentloom.training.folder import RECORD
+from latentloom.training.folder import ABOUT, RECORD
 from latentloom.values import ImageSet, Record, Splits
 
 EPOCHS = 6  # on the slider; t-SNE takes about a second for each and each recipe
@@ -229,7 +229,7 @@ def _thumbnail_rows(view: View, images: ImageSet) -> list[int]:
 
 
 def _classes(first: Shown, splits: Splits | None) -> Classes:
-    about: dict[str, Any] = json.loads((first.folder / "model.json").read_text(encoding="utf-8"))
+    about: dict[str, Any] = json.loads((first.folder / ABOUT).read_text(encoding="utf-8"))
     groups = None if splits is None else coarse_of(splits.train)
     of_class = group_of_classes(first.folder) if groups is None else groups.numpy()
     return Classes(about["class_names"], about.get("coarse_names") or (), of_class)

@@ -1,4 +1,4 @@
-"""Maps of a latent space in two dimensions."""
+"""Latents of finished runs, and those that are a plane already."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latentloom.checks import UserError
+from latentloom.training.folder import ABOUT, LATENTS
 from latentloom.training.latents import point_columns
 from latentloom.values import Record
 
@@ -71,36 +72,6 @@ def read_table(path: Path, split: str = "test") -> Table:
 
 def map_of(record: Record, folder: Path, in_plane: Callable[[Floats], Floats]) -> MapData:
     """The first 2,000 images of a run's evaluated split, in the plane."""
-    z, y = read_latents(folder / "latents.parquet", record.card.split)
-    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    z, y = read_latents(folder / LATENTS, record.card.split)
+    about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return MapData(in_plane(z[:MAPPED]), y[:MAPPED], tuple(about["class_names"]), record.seed)
-
-
-def two_dimensional(z: Floats, seed: int = 0) -> Floats:
-    """Points in the plane, (n, 2), by t-SNE from a start by principal components.
-
-    The perplexity is 30, or (n - 1) / 3 where that is less. Where t-SNE has nothing to work on
-    (n < 10, d < 2, or all points equal) the plane is that of the first two principal components.
-    """
-    if not np.isfinite(z).all():
-        raise UserError(
-            "the latents hold nan or infinity; a map needs finite ones, so look at the run's losses"
-        )
-    if len(z) < FEWEST or z.shape[1] < 2 or np.ptp(z, axis=0).max() == 0:
-        return _principal_plane(z)
-    from openTSNE import TSNE
-
-    tsne = TSNE(
-        perplexity=min(30.0, (len(z) - 1) / 3),
-        initialization="pca",
-        random_state=seed,
-        n_jobs=1,  # sums of several threads come in any order, and a seed would not give one map
-    )
-    return np.asarray(tsne.fit(np.ascontiguousarray(z, dtype=np.float64)))
-
-
-def _principal_plane(z: Floats) -> Floats:
-    """The first two principal components, (n, 2); 0 where there are fewer."""
-    left, size, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)
-    xy = (left * size)[:, :2]
-    return np.pad(xy, ((0, 0), (0, 2 - xy.shape[1])))

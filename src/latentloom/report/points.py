@@ -16,6 +16,7 @@ from latentloom.checks import UserError, reason
 from latentloom.data.splits import FIXED_SEED, stratified_order
 from latentloom.report.maps import Floats, read_table
 from latentloom.training.callbacks import FIXED
+from latentloom.training.folder import CENTRES, LATENTS, WEIGHTS
 from latentloom.training.pictures import read_pictures
 
 Integers = NDArray[np.integer[Any]]
@@ -59,16 +60,16 @@ def final_points(folder: Path, split: str) -> Points:
 
     So the first images, however many, are a stratified choice. Class centres are means of training latents.
     """
-    table = read_table(folder / "latents.parquet", split)
+    table = read_table(folder / LATENTS, split)
     rows = _stratified(table.y, MOST)
     predicted = None if table.predicted is None else table.predicted[rows]
     return Points(table.z[rows], table.y[rows], predicted, rows, _final_marks(folder, table.z.shape[1]))
 
 
 def _final_marks(folder: Path, dimensions: int) -> dict[str, Floats]:
-    centres = folder / "class_centres.safetensors"
+    centres = folder / CENTRES
     found = {"class centres": tensors(centres)["class_centres"]} if centres.exists() else {}
-    weights = tensors(folder / "model.safetensors", tuple(LEARNED.values()))
+    weights = tensors(folder / WEIGHTS, tuple(LEARNED.values()))
     found |= {kind: weights[name] for kind, name in LEARNED.items() if name in weights}
     pictures = read_pictures(folder)
     if pictures is not None:
@@ -113,9 +114,7 @@ def _unit(places: Floats) -> Floats:
 
 def group_of_classes(folder: Path) -> Integers | None:
     """The group of each class, (C,), as the model holds it; None where it holds none."""
-    return tensors(folder / "model.safetensors", ("label_embeddings.coarse_of",)).get(
-        "label_embeddings.coarse_of"
-    )
+    return tensors(folder / WEIGHTS, ("label_embeddings.coarse_of",)).get("label_embeddings.coarse_of")
 
 
 def tensors(path: Path, endings: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from latentloom.checks import UserError
 from latentloom.report.maps import FEWEST, Floats
 from latentloom.report.points import Points
 
@@ -101,8 +102,6 @@ def _umap(z: Floats, start: Any, seed: int) -> Any:
     try:
         from umap import UMAP
     except ImportError as error:
-        from latentloom.checks import UserError
-
         raise UserError("a map by UMAP needs umap-learn; pip install umap-learn") from error
     return UMAP(n_neighbors=min(15, len(z) - 1), init=start, random_state=seed, n_jobs=1).fit(z)
 
@@ -120,6 +119,10 @@ PROJECTIONS: dict[str, Projection] = {"t-SNE": neighbours, "PCA": principal, "UM
 
 def offered(steps: Sequence[Points], asked: Sequence[str]) -> list[str]:
     """Of the projections asked for, those that the latents allow: PCA alone where neighbours mean nothing."""
+    if not all(step.is_finite() for step in steps):
+        raise UserError(
+            "the latents hold nan or infinity; a map needs finite ones, so look at the run's losses"
+        )
     spread_out = all(
         len(s.z) >= FEWEST and s.z.shape[1] >= 2 and np.ptp(s.z, axis=0).max() > 0 for s in steps
     )

@@ -9,12 +9,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from latentloom.checks import UserError, check_choice
 from latentloom.config import Train
 from latentloom.evaluation import SCORES
-from latentloom.files import write_text
+from latentloom.files import locked, write_text
 from latentloom.recipes import load_recipe
 from latentloom.records import strict
 from latentloom.sweep.result import SweepResult, write_result
@@ -135,14 +133,8 @@ def _check_counts(**counts: int) -> None:
 @contextmanager
 def _claimed(folder: Path, asked: Mapping[str, Any]) -> Iterator[None]:
     """Hold the folder for this process; one that holds a sweep of something else is refused."""
-    folder.mkdir(parents=True, exist_ok=True)
     wanted = json.loads(json.dumps(strict(asked)))
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another sweep works in {folder}; wait for it, or choose another --folder") from None
-    try:
+    with locked(folder, f"another sweep works in {folder}; wait for it, or choose another --folder"):
         there = (
             json.loads((folder / ASKED).read_text(encoding="utf-8")) if (folder / ASKED).exists() else wanted
         )
@@ -153,5 +145,3 @@ def _claimed(folder: Path, asked: Mapping[str, Any]) -> Iterator[None]:
             )
         write_text(folder / ASKED, json.dumps(wanted, indent=1) + "\n")
         yield
-    finally:
-        lock.release()

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from latentloom.checks import UserError
 from latentloom.config import Train
-from latentloom.files import write_text
+from latentloom.files import locked, write_text
 
 RECORD = "record.json"
 CONFIG = "config.yaml"
 HISTORY = "history.csv"
+WEIGHTS = "model.safetensors"
+ABOUT = "model.json"
+CENTRES = "class_centres.safetensors"
+LATENTS = "latents.parquet"
 LAST = Path("checkpoints", "last.ckpt")
 BEST = Path("checkpoints", "best.ckpt")
 
@@ -28,19 +31,10 @@ def claimed(folder: Path, config: Train) -> Iterator[None]:
 
     A folder that holds another configuration is refused; so is one in use.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"the folder {folder} is in use by another run; wait for it, or choose another --folder"
-        ) from None
-    try:
+    refusal = f"the folder {folder} is in use by another run; wait for it, or choose another --folder"
+    with locked(folder, refusal):
         _keep_config(folder / CONFIG, config)
         yield
-    finally:
-        lock.release()
 
 
 def _keep_config(path: Path, config: Train) -> None:

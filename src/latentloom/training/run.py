@@ -27,7 +27,7 @@ from latentloom.names.coarse import coarse_of
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
 from latentloom.training.callbacks import Position
-from latentloom.training.folder import BEST, LAST, RECORD, claimed
+from latentloom.training.folder import ABOUT, BEST, CENTRES, LAST, LATENTS, RECORD, WEIGHTS, claimed
 from latentloom.training.latents import collect, write_parquet
 from latentloom.training.model import description, model_for, vectors_for
 from latentloom.training.module import LatentModule
@@ -154,9 +154,9 @@ def _record(
     latent = latent.with_shared(**_meanings(config, splits.train))
     train = collect(module.model, Replay(splits.train, module.model))
     centres = class_means(train.z, train.y, len(splits.train.class_names))
-    with atomically(folder / "class_centres.safetensors") as part:
+    with atomically(folder / CENTRES) as part:
         save_file({"class_centres": centres.float()}, part)
-    write_parquet(folder / "latents.parquet", latent, chosen.split, splits.train.class_names)
+    write_parquet(folder / LATENTS, latent, chosen.split, splits.train.class_names)
     return Record(
         recipe=recipe,
         seed=config.seed,
@@ -205,9 +205,9 @@ def _card(config: Train, model: nn.Module, latent: Latent, train: Latent, every_
 def _export(module: LatentModule, config: Train, train: ImageSet, folder: Path) -> None:
     """model.safetensors and, beside it, what is needed to build the model again and to feed it."""
     weights = {name: value.contiguous().cpu() for name, value in module.model.state_dict().items()}
-    with atomically(folder / "model.safetensors") as part:
+    with atomically(folder / WEIGHTS) as part:
         save_file(weights, part)
     about = description(config, train)
     if isinstance(module.model, Model) and module.model.label_embeddings is not None:
         about["label_embeddings"] = module.model.label_embeddings.origin
-    write_text(folder / "model.json", json.dumps(about, indent=1))
+    write_text(folder / ABOUT, json.dumps(about, indent=1))
