@@ -100,7 +100,10 @@ TRIED: list[tuple[str, dict[str, str]]] = [
     ("laresa", {WEIGHTING: "floor", FLOOR: "0.15"}),
     ("laresa", {f"{TRIPLET}.weight": "5", f"{TRIPLET}.options.by_distance": "true"}),
     ("laresa-decorrelated", {}),
-    ("laresa-anchor-triplet", {f"{ANCHOR}.weight": "1", f"{TRIPLET}.weight": "5"}),
+    *(
+        ("laresa-anchor-triplet", {f"{ANCHOR}.weight": anchor, f"{TRIPLET}.weight": triplet})
+        for anchor, triplet in (("1", "5"), ("3", "3"), ("10", "10"))
+    ),
 ]
 LOST = 0.005  # accuracy that a setting may be below the baseline
 FINALISTS = 3
