@@ -84,7 +84,11 @@ class Data:
     resize: int | None = None  # the shorter side before the crop, >= size; size unless given
     # Of: crop, flip, resized-crop, autoaugment, autoaugment-imagenet.
     augment: list[str] = field(default_factory=list)
-    batch: int = 128
+    batch: int = 128  # images in a step, of all processes together
+    # Images of a class in a batch, which then holds batch / balanced classes; and from how many groups of the
+    # coarse labels those are.
+    balanced: int | None = None
+    balanced_groups: int | None = None
     labels: int | float = 1.0  # of the training images: a number of labels to keep, or with a point a share
     stratified: bool = True  # labels are kept of every class alike
     labelled_batch: int | None = None  # rows a step of the losses that read labels; batch unless given
@@ -129,6 +133,13 @@ class Model:
     """Encoder and what hangs on it."""
 
     encoder: str = "auto"  # a name of `latentloom list encoders`; auto follows the data
+    # A classifier of your own in place of an encoder, module:function, called with the number of classes;
+    # on the command line alone. z is what its layer gives, the logits are its own.
+    function: str | None = None
+    layer: str | int | list[str | int] | None = None  # of that classifier, one or several
+    read: Literal["output", "input"] = "output"  # of the layer
+    pool: Literal["mean", "max", "class_token", "flatten"] = "mean"  # what makes points of maps and tokens
+    channels: Literal["first", "last"] | None = None  # of maps, where their shape does not tell
     latent_dim: int | None = None  # a linear projection where it differs from the encoder's own
     stem: Literal["auto", "small", "full"] = "auto"  # of a ResNet; auto is small below 64 pixels
     pretrained: bool = False  # start from ImageNet weights, which are downloaded
@@ -172,6 +183,10 @@ class Training:
     )
     precision: str = "32-true"
     accelerator: str = "auto"
+    devices: int = 1  # processes on each machine that train as one, each with a part of every batch
+    num_nodes: int = 1  # machines
+    # ddp saves a look at the graph in each step, and wants every parameter to be in the loss of every step.
+    strategy: Literal["auto", "ddp"] = "auto"
     deterministic: bool = True
     checkpoint_steps: int | None = None  # also save in mid-epoch, every so many steps
     keep_latents: int = 5  # every so many epochs; 0 keeps none

@@ -13,6 +13,7 @@ Overrides = list[tuple[str, str]]  # (dotted field, YAML text)
 # Short flags for the fields that are set most often.
 SHORT = {
     "data": "data.name",
+    "model": "model.function",
     "root": "data.root",
     "epochs": "training.epochs",
     "lam": "objective.lam",
@@ -24,7 +25,7 @@ SHORT = {
 OWN = {"help", "folder", "seeds", "workers", "scale", "json"}
 OWN |= {"out", "check", "number"}
 OWN |= {"labels", "train", "centres", "class-names", "umap"}
-OWN |= {"overwrite", "batch", "format", "device"}
+OWN |= {"overwrite", "batch", "format", "device", "function"}
 OWN |= {"space", "trials", "search", "cpus", "gpus", "address"}
 
 

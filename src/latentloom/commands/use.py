@@ -32,6 +32,9 @@ def add_to(commands: Commands) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a run's folder, or that of an export to safetensors")
+    parser.add_argument(
+        "--function", help="module:function, that gave --model of the run, if it had a classifier of yours"
+    )
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
@@ -62,23 +65,22 @@ def _predict(arguments: argparse.Namespace, overrides: Overrides) -> None:
         raise UserError(
             f"{len(paths)} images are too many to print; write them to a file with --out FILE.csv"
         )
-    trained = load(arguments.model, device=arguments.device)
+    trained = load(arguments.model, device=arguments.device, function=arguments.function)
     text, outcome = predict_files(trained, paths, batch=arguments.batch, workers=arguments.workers)
     print(text)
     print(outcome, file=sys.stderr)
 
 
 def _write(arguments: argparse.Namespace, latents: bool) -> None:
-    from latentloom.inference import embed_files
+    from latentloom.inference import embed_files, load
 
     outcome = embed_files(
-        arguments.model,
+        load(arguments.model, device=arguments.device, function=arguments.function),
         arguments.images,
         arguments.out,
         latents=latents,
         batch=arguments.batch,
         workers=arguments.workers,
-        device=arguments.device,
         overwrite=arguments.overwrite,
     )
     print(outcome)
@@ -86,7 +88,8 @@ def _write(arguments: argparse.Namespace, latents: bool) -> None:
 
 
 def _export(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    from latentloom.inference import export
+    from latentloom.inference import export, load
 
-    for path in export(arguments.model, arguments.format, Path(arguments.out), overwrite=arguments.overwrite):
+    trained = load(arguments.model, device="cpu", function=arguments.function)
+    for path in export(trained, arguments.format, Path(arguments.out), overwrite=arguments.overwrite):
         print(f"wrote {path}")

@@ -35,7 +35,7 @@ class Attached(nn.Module):
         model: nn.Module,
         taps: Sequence[Tap],
         heads: Mapping[str, nn.Module],
-        objective: nn.Module,
+        objective: nn.Module | None,
         projection: nn.Module | None,
     ) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Attached(nn.Module):
 def attach(
     model: nn.Module,
     layer: str | Sequence[str],
-    objective: nn.Module,
+    objective: nn.Module | None = None,
     *,
     heads: Mapping[str, nn.Module] | None = None,
     read: Read = "output",
@@ -104,7 +104,8 @@ def attach(
             it gives beside them, such as auxiliary logits, is left out.
         layer: a name of `model.named_modules()`, called once in a forward. Of several names, z is what
             they give side by side, (n, d1 + d2 + ...): terms and scores judge one space.
-        objective: kept as `.objective`, so that what it learns is in `parameters()` and `state_dict()`.
+        objective: kept as `.objective`, so that what it learns is in `parameters()` and `state_dict()`;
+            None where something else holds it.
         heads: modules (n, d) -> `Latent` that add parts, e.g. `Centres`, or `LabelEmbeddings` of what the
             class names mean.
         read: take the layer's output, or its first input, e.g. of the classifier's last layer.

@@ -24,7 +24,7 @@ class Model(nn.Module):
     """Images to a `Latent`: an encoder and what hangs on its end.
 
     Args:
-        encoder: (n, c, h, w) -> (n, d).
+        encoder: (n, c, h, w) -> (n, d), or a `Latent` with z and logits, as `attach` gives it.
         heads: modules (n, d) -> `Latent`.
         gaussian: makes of what the encoder ends in a Gaussian for each image, from which z is drawn.
         decoder: (n, d) -> images (n, c, h, w).
@@ -68,8 +68,9 @@ class Model(nn.Module):
                 unless said.
             pullback: also give the metric of a model that has it; False spares the time.
         """
-        h = self.encoder(x)
-        latent = Latent({"z": h}) if self.gaussian is None else self.gaussian(h, rows, step)
+        latent = self._encoded(x)
+        if self.gaussian is not None:
+            latent = joined([latent, self.gaussian(latent.z, rows, step)])
         parts = [latent, *(head(latent.z) for head in self.heads.values())]
         parts.append(noise_of_names(self.label_embeddings, rows, step))
         if self.training if generate is None else generate:
@@ -87,7 +88,7 @@ class Model(nn.Module):
         """Mean and log-variance of the Gaussian of each image, (n, d) each."""
         if self.gaussian is None:
             raise UserError("the model gives points and no Gaussians; set --model.prior.kind")
-        return self.gaussian.moments(self.encoder(x))
+        return self.gaussian.moments(self._encoded(x).z)
 
     def decode(self, z: Tensor) -> Tensor:
         """The images that points (n, d) stand for, as the decoder gives them, (n, c, h, w)."""
@@ -95,6 +96,11 @@ class Model(nn.Module):
             raise UserError("the model has no decoder; set --model.decoder")
         images: Tensor = self.decoder(z)
         return images
+
+    def _encoded(self, x: Tensor) -> Latent:
+        """What the encoder gives: z, and more where it is a model of the one contract itself."""
+        given = self.encoder(x)
+        return given if isinstance(given, Latent) else Latent({"z": given})
 
     def _generated(self, x: Tensor, z: Tensor) -> Iterator[Latent]:
         if self.decoder is not None:
@@ -121,7 +127,7 @@ def build_model(
     """An encoder, fed with images as they are, with its heads.
 
     Args:
-        encoder: images (n, c, h, w) -> (n, latent_dim), or what the Gaussian takes.
+        encoder: images (n, c, h, w) -> (n, latent_dim), or what the Gaussian takes; see `Model`.
         latent_dim: of z.
         classes: C.
         standardise: what images pass first.

@@ -92,7 +92,7 @@ def layers(model: nn.Module, x: Tensor, *, read: Read = "output") -> dict[str, S
     check_not_compiled(model)
     taps = [Tap(layer, name, read, _shape) for name, layer in named_layers(model).items()]
     try:
-        with _in_evaluation(model), torch.no_grad():
+        with in_evaluation(model), torch.no_grad():
             for tap in taps:
                 tap.open()
             rows = _shape(logits_of(model(x)))[:1]
@@ -109,7 +109,7 @@ def _shape(value: Any) -> Shape:
 
 
 @contextmanager
-def _in_evaluation(model: nn.Module) -> Iterator[None]:
+def in_evaluation(model: nn.Module) -> Iterator[None]:
     """Flags alone: `eval()` and `train()` of some models do more, and would not put it back."""
     training = {module: module.training for module in model.modules()}
     for module in training:

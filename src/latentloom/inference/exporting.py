@@ -29,7 +29,9 @@ CLOSE = 1e-4  # of the largest number that an output holds, or of 1 where that i
 TRIED = (1, 5)  # images in the batches that an export is checked on
 
 
-def export(model: str | Path, format: str, out: str | Path, *, overwrite: bool = False) -> list[Path]:
+def export(
+    model: Trained | str | Path, format: str, out: str | Path, *, overwrite: bool = False
+) -> list[Path]:
     """Write a trained model to a folder: the files that were written.
 
     safetensors  model.safetensors, model.json, class_centres.safetensors: what `load` reads
@@ -42,7 +44,7 @@ def export(model: str | Path, format: str, out: str | Path, *, overwrite: bool =
     by more than 1e-4 of their largest number are an error.
 
     Args:
-        model: a run's folder, or that of an export to safetensors.
+        model: or a run's folder, or that of an export to safetensors.
         format: safetensors or onnx.
         out: the folder.
         overwrite: replace files that are there.
@@ -53,7 +55,7 @@ def export(model: str | Path, format: str, out: str | Path, *, overwrite: bool =
     files = [folder / file for file in (name, CENTRES, ABOUT)]
     if there := [path for path in files if path.exists() and not overwrite]:
         raise UserError(f"there is {there[0]} already; choose another --out, or say --overwrite")
-    trained = load(model, device="cpu")
+    trained = model if isinstance(model, Trained) else load(model, device="cpu")
     write(trained, folder)
     about = {**trained.about, "normalisation": _normalisation(trained)}
     write_text(folder / ABOUT, json.dumps(about, indent=1))

@@ -20,13 +20,14 @@ from latentloom.inference.images import ImageForm
 from latentloom.inference.rebuilding import rebuilt
 from latentloom.inference.trained import Trained
 from latentloom.recipes import resolve
+from latentloom.training.classifier import Function, classifier_from
 from latentloom.training.folder import ABOUT, CENTRES, CONFIG, WEIGHTS
 from latentloom.training.model import with_encoder
 
 REMEDY = "copy the folder again, or run again what made it"
 
 
-def load(path: str | Path, *, device: str = "auto") -> Trained:
+def load(path: str | Path, *, device: str = "auto", function: str | Function | None = None) -> Trained:
     """The trained model in a folder, ready to embed and to predict.
 
     It is read from model.safetensors, model.json and class_centres.safetensors alone, as a run leaves
@@ -36,6 +37,8 @@ def load(path: str | Path, *, device: str = "auto") -> Trained:
     Args:
         path: a run's folder, or that of an export.
         device: cpu, cuda, ...; auto takes a GPU if there is one.
+        function: of a run with a classifier of the user's own, what gives it for a number of classes, or
+            "module:function". No code is run that only the folder names.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -44,7 +47,7 @@ def load(path: str | Path, *, device: str = "auto") -> Trained:
     weights = _tensors(folder / WEIGHTS)
     place, names = _device(device), tuple(_key(about, "class_names", folder))
     shape = _shape(about, folder)
-    model = _model(about, shape, len(names), weights, folder)
+    model = _model(about, shape, len(names), weights, function, folder)
     return Trained(
         model.to(place),
         ImageForm(shape[0], shape[1], about.get("resize")),
@@ -95,10 +98,14 @@ def _model(
     shape: tuple[int, int, int],
     classes: int,
     weights: Mapping[str, Tensor],
+    function: str | Function | None,
     folder: Path,
 ) -> Model:
     try:
-        return rebuilt(resolve({"model": about["model"]}).model, shape, classes, weights)
+        asked = resolve({"model": about["model"]}).model
+        _check_function(asked.function, function)
+        classifier = None if function is None else classifier_from(function, classes)
+        return rebuilt(asked, shape, classes, weights, classifier)
     except (KeyError, RuntimeError) as error:
         raise UserError(
             f"{folder / WEIGHTS} does not hold the weights of the model that {ABOUT} describes "
@@ -107,6 +114,17 @@ def _model(
     except UserError as error:
         error.add_note(f"in {folder / ABOUT}")
         raise
+
+
+def _check_function(trained: str | None, given: str | Function | None) -> None:
+    """Refuse to go on without the function that the run had, or with one that it had not."""
+    if trained is not None and given is None:
+        raise UserError(
+            f"the run trained the classifier that {trained} gives, and no code is run that only a folder "
+            f"names; name it again: load(..., function=...), or --function {trained}"
+        )
+    if trained is None and given is not None:
+        raise UserError("a function was given, and the run had no classifier of the user's; leave it out")
 
 
 def _missing(error: Exception) -> str:

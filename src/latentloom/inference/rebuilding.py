@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentloom.config import Model as ModelConfig
 from latentloom.config import Prior
@@ -17,7 +17,11 @@ from latentloom.training.model import Given, assembled, plain_prior
 
 
 def rebuilt(
-    c: ModelConfig, shape: tuple[int, int, int], classes: int, weights: Mapping[str, Tensor]
+    c: ModelConfig,
+    shape: tuple[int, int, int],
+    classes: int,
+    weights: Mapping[str, Tensor],
+    classifier: nn.Module | None = None,
 ) -> Model:
     """The trained model that has these weights, in evaluation mode; nothing else of its run is needed.
 
@@ -29,11 +33,13 @@ def rebuilt(
         shape: channels, height and width of images.
         classes: C.
         weights: the state of the model.
+        classifier: the user's own that the run was given, with any weights.
     """
     given = Given(
         Standardise(weights["encoder.0.mean"], weights["encoder.0.std"]),
         _labels_among(weights),
         weights.get("heads.class_embeddings.vectors", False),
+        classifier,
     )
     with torch.random.fork_rng(devices=[]):  # what is drawn is replaced, and nobody should notice
         model = assembled(replace(c, pretrained=False, weights=None), shape, classes, given, seed=0)

@@ -35,6 +35,7 @@ def load_recipe(name: str, overrides: Sequence[tuple[str, str]] = ()) -> Train:
     except yaml.YAMLError as error:
         raise UserError(f"the recipe {name} is not YAML; {_one_line(error)}") from error
     tree = {} if tree is None else _fields(tree, Train, f"the recipe {name}")
+    _check_no_code(tree, name)
     for dotted, text in overrides:
         overlay(tree, dotted, text)
     return resolve(tree)
@@ -57,6 +58,16 @@ def overlay(tree: dict[str, Any], dotted: str, text: str) -> None:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{dotted}: {text!r} is not a value; {_one_line(error)}") from error
+
+
+def _check_no_code(tree: Mapping[str, Any], name: str) -> None:
+    """Refuse a recipe that names a function to be called: a file from anywhere must not run code."""
+    model = tree.get("model")
+    if isinstance(model, Mapping) and model.get("function") is not None:
+        raise UserError(
+            f"the recipe {name} names code, model.function {model['function']!r}, and a recipe cannot run "
+            "any; leave it out, and give --model module:function with the command"
+        )
 
 
 def _source(name: str) -> bytes:

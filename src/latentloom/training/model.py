@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentloom.checks import UserError, check_choice
 from latentloom.config import Model as ModelConfig
@@ -37,6 +37,7 @@ from latentloom.names.coarse import coarse_of
 from latentloom.names.matrix import read_matrix
 from latentloom.names.vectors import NO_DIRECTION, NoVectorError, centre
 from latentloom.records import versions
+from latentloom.training.classifier import attached_encoder, check_fits, classifier_from
 from latentloom.training.latents import read_latents
 from latentloom.values import ImageSet
 
@@ -48,16 +49,23 @@ class Given:
     standardise: Standardise
     labels: LabelEmbeddings | None
     class_embeddings: Tensor | bool  # (C, d), or whether there are any
+    classifier: nn.Module | None = None  # a user's, in place of an encoder
 
 
 def model_for(config: Train, train: ImageSet) -> Model:
     """The model that a configuration asks for, standardised by its training images."""
     shape = image_shape(train.images)
+    check_fits(config.model)
     c = with_encoder(config, shape[1])
     by_paper = c.normalise == "paper"
     standardise = paper_standardise(config.data.name) if by_paper else measured_standardise(_sample(train))
     labels = label_head(c.label_embeddings, train, config.seed)
-    given = Given(standardise, labels, _start(c, labels))
+    given = Given(
+        standardise,
+        labels,
+        _start(c, labels),
+        None if c.function is None else classifier_from(c.function, len(train.class_names)),
+    )
     model = assembled(c, shape, len(train.class_names), given, config.seed)
     if model.gaussian is not None:
         model.prior = prior_for(c.prior, model, model.gaussian.mean.out_features, train)
@@ -67,6 +75,8 @@ def model_for(config: Train, train: ImageSet) -> Model:
 def with_encoder(config: Train, size: int) -> ModelConfig:
     """The model's section of a configuration, for images of this size, with the encoder's name for auto."""
     c = config.model
+    if c.function is not None:
+        return c
     name = default_encoder(config.data.name, size) if c.encoder == "auto" else c.encoder
     check_choice("encoder", name, ENCODERS)
     return replace(c, encoder=name)
@@ -90,23 +100,20 @@ def assembled(c: ModelConfig, shape: tuple[int, int, int], classes: int, given: 
     """Encoder, heads and decoder; the prior is left out."""
     channels, size, _ = shape
     wanted = _latent_dim(c.latent_dim, given.labels)
-    own = ENCODERS[c.encoder].latent_dim
-    latent_dim, drawn = wanted or own, c.prior.kind != "none"
+    drawn = c.prior.kind != "none"
+    projected = None if drawn else wanted  # a Gaussian has a linear layer for each of its two halves
+    if given.classifier is None:
+        encoder, own = _encoder(c, channels, size, projected, given), ENCODERS[c.encoder].latent_dim
+    else:
+        encoder, own = attached_encoder(given.classifier, c, shape, classes, given.standardise, projected)
+    latent_dim = wanted or own
+    has_logits = given.classifier is not None and c.classifier == "linear"
     return build_model(
-        build_encoder(
-            c.encoder,
-            channels,
-            size,
-            None if drawn else wanted,  # a Gaussian has a linear layer for each of its two halves
-            stem=c.stem,
-            pretrained=c.pretrained,
-            weights=c.weights,
-            project=given.labels is not None,
-        ),
+        encoder,
         latent_dim=latent_dim,
         classes=classes,
         standardise=given.standardise,
-        classifier=c.classifier,
+        classifier="none" if has_logits else c.classifier,
         class_embeddings=given.class_embeddings,
         tied=c.embeddings_tied,
         learned_centres=c.learned_centres,
@@ -114,6 +121,19 @@ def assembled(c: ModelConfig, shape: tuple[int, int, int], classes: int, given: 
         gaussian=Gaussian(own, latent_dim, seed) if drawn else None,
         decoder=None if c.decoder is None else build_decoder(c.decoder, channels, size, latent_dim),
         pullback=c.pullback,
+    )
+
+
+def _encoder(c: ModelConfig, channels: int, size: int, latent_dim: int | None, given: Given) -> nn.Module:
+    return build_encoder(
+        c.encoder,
+        channels,
+        size,
+        latent_dim,
+        stem=c.stem,
+        pretrained=c.pretrained,
+        weights=c.weights,
+        project=given.labels is not None,
     )
 
 
