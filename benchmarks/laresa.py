@@ -4,21 +4,23 @@
     python benchmarks/laresa.py ablations
     python benchmarks/laresa.py noise
     python benchmarks/laresa.py zero-shot
-    python benchmarks/laresa.py weights COMPARISON
+    python benchmarks/laresa.py weights FOLDER
 
 tune       weights and weighting, on validation images. The rule: every setting is run with one seed; of those
            whose accuracy is at most half a point below that of cross-entropy alone, the three with the
            highest mean of hit rate and coarse Spearman are run with all seeds, and the best of them by
-           the same rule over their means is the default
+           the same rule over their means is the default. Where that lay at the end of a grid, the grid was
+           made longer there, once
 ablations  cross-entropy with every choice of LARESA's parts, by the recipes, on test images
 noise      what is lost where label embeddings tell less than names do, or something wrong: 25, 50 and 100 %
            of them permuted; random orthogonal vectors; character n-grams of the names; for each class the
-           vector of its group. Scores that read label embeddings read the right ones
+           vector of its group; between laresa with the names and cross-entropy alone. Scores that read
+           label embeddings read the right ones. With the folder of the ablations, their runs serve here too
 zero-shot  ten classes are drawn by seed and left out of training, validation, and the map of groups. Then
            images of theirs are given to the nearest of their ten names, or of all hundred; and they, and
            images of clothes, are told from those of known classes by four confidences
-weights    what each term of the recipes of a comparison weighs in the last epoch, and the least that
-           cross-entropy ever weighs
+weights    what each term weighs in the last epoch of the runs of a stage, and the least share of all weights
+           that cross-entropy ever has
 
 12,500 images, 2,500 of them for validation, mirrored; conv4, 30 epochs. Tables go to
 docs/results/laresa-STAGE.md, and all figures to the .json beside it.
@@ -45,7 +47,7 @@ from latentloom.data.splits import subset
 from latentloom.evaluation.ood import ood_findings
 from latentloom.evaluation.semantics import semantic_pearson, semantic_spearman
 from latentloom.evaluation.zero_shot import held_out, zero_shot_accuracy
-from latentloom.files import atomically, file_name, write_text
+from latentloom.files import atomically, write_text
 from latentloom.latent.geometry import unit
 from latentloom.names.coarse import CoarseMap, coarse_of, write_groups
 from latentloom.names.vectors import label_vectors
@@ -78,11 +80,17 @@ VALIDATION_ALONE = [
 NEW = 10  # classes left out
 ANCHOR, TRIPLET = "objective.terms.semantic_anchor", "objective.terms.semantic_triplet"
 WEIGHTING, FLOOR = "objective.weighting", "objective.floor"
-BASELINE = "laresa-ce"
+BASELINE, FULL = "laresa-ce", "laresa-anchor-triplet-reg"
+
+
+def weighed(anchor: str, triplet: str) -> dict[str, str]:
+    return {f"{ANCHOR}.weight": anchor, f"{TRIPLET}.weight": triplet}
+
+
 TRIED: list[tuple[str, dict[str, str]]] = [
     (BASELINE, {}),
     *(
-        ("laresa", {f"{ANCHOR}.weight": anchor, f"{TRIPLET}.weight": triplet})
+        (FULL, weighed(anchor, triplet))
         for anchor, triplet in (
             ("0.3", "1"),
             ("1", "1"),
@@ -94,22 +102,22 @@ TRIED: list[tuple[str, dict[str, str]]] = [
         )
     ),
     *(
-        ("laresa", {WEIGHTING: weighting})
+        (FULL, {**weighed("1", "1"), WEIGHTING: weighting})
         for weighting in ("softmax", "floor", "frozen", "fixed_ce", "uncertainty")
     ),
-    ("laresa", {WEIGHTING: "floor", FLOOR: "0.15"}),
-    ("laresa", {f"{TRIPLET}.weight": "5", f"{TRIPLET}.options.by_distance": "true"}),
-    ("laresa-decorrelated", {}),
+    (FULL, {**weighed("1", "1"), WEIGHTING: "floor", FLOOR: "0.15"}),
+    (FULL, {**weighed("1", "5"), f"{TRIPLET}.options.by_distance": "true"}),
+    (FULL, {**weighed("1", "1"), "objective.terms.decorrelation.weight": "1"}),
     *(
-        ("laresa-anchor-triplet", {f"{ANCHOR}.weight": anchor, f"{TRIPLET}.weight": triplet})
-        for anchor, triplet in (("1", "5"), ("3", "3"), ("10", "10"))
+        ("laresa", weighed(anchor, triplet))
+        for anchor, triplet in (("1", "5"), ("3", "3"), ("10", "10"), ("30", "30"))
     ),
 ]
 LOST = 0.005  # accuracy that a setting may be below the baseline
 FINALISTS = 3
 ABLATIONS = (
-    *(BASELINE, "laresa-anchor", "laresa-triplet", "laresa-reg", "laresa-anchor-triplet"),
-    *("laresa-anchor-reg", "laresa-triplet-reg", "laresa"),
+    *(BASELINE, "laresa-anchor", "laresa-triplet", "laresa-reg", "laresa-anchor-reg", "laresa-triplet-reg"),
+    *("laresa", FULL),
 )
 SOURCE = "model.label_embeddings.source"
 SCORES = ("accuracy", "hit_rate", "coarse_silhouette", "coarse_accuracy")
@@ -121,7 +129,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("comparison", nargs="?", type=Path, help="the folder of a comparison, of weights")
+    parser.add_argument("comparison", nargs="?", type=Path, help="the folder of the stage that weights reads")
     parser.add_argument("--seeds", type=int, default=3, help="(3)")
     parser.add_argument("--workers", type=int, default=2, help="runs at a time (2)")
     parser.add_argument("--folder", type=Path, help="where the runs are kept (runs/laresa-STAGE)")
@@ -207,9 +215,9 @@ def noise(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[str, 
     data = Data(name="cifar100")
     train = load(data, 0).train
     files = write_vectors(given.folder / "vectors", train)
-    asked: list[Asked] = [("names", "laresa", [])]
+    asked: list[Asked] = [("laresa", "laresa", [])]
     asked += [(name, "laresa", [(SOURCE, str(path))]) for name, path in files.items()]
-    asked += [("no names: cross-entropy alone", "laresa-ce", [])]
+    asked += [(BASELINE, BASELINE, [])]
     cells = cells_of(asked, CIFAR, seeds=given.seeds, folder=given.folder)
     records = run_cells(cells, workers=given.workers)
     right = label_vectors(train.class_names, centred=True).vectors
@@ -277,7 +285,7 @@ def zero_shot(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[s
         new = held_out(100, NEW, draw)
         whole = load(Data(name="cifar100", limit=round(IMAGES * 100 / (100 - NEW))), draw)
         budget = write_known(given.folder / f"draw-{draw}", whole.train, whole.test, new)
-        asked: list[Asked] = [(name, name, []) for name in ("laresa-ce", "laresa")]
+        asked: list[Asked] = [(name, name, []) for name in (BASELINE, "laresa")]
         overrides = [*budget.items(), *BUDGET.items()]
         cells = cells_of(asked, overrides, seeds=draw + 1, folder=given.folder / f"draw-{draw}")[-2:]
         records += run_cells(cells, workers=given.workers)
@@ -364,20 +372,24 @@ def taken(latent: Latent, rows: Tensor) -> Latent:
 
 
 def weights(given: argparse.Namespace) -> tuple[Sequence[str], Rows, Mapping[str, object]]:
-    """A table with a line for each recipe of a comparison, in the order of its table."""
+    """A table with a line for each recipe of a folder."""
     if given.comparison is None:
-        raise UserError("weights are those of a comparison; give its folder")
-    table = json.loads((given.comparison / "table.json").read_text(encoding="utf-8"))
-    runs = {row["recipe"]: _records(given.comparison / file_name(row["recipe"])) for row in table}
+        raise UserError("weights are those of runs; give the folder of a comparison, or of the stage tune")
+    runs = {place.name: _records(place) for place in sorted(given.comparison.iterdir()) if place.is_dir()}
     rows, figures = [], {}
     for recipe, records in runs.items():
         last = {term: fmean(r.history[-1][f"weight/{term}"] for r in records) for term in _terms(records)}
-        least = min(row["weight/cross_entropy"] for r in records for row in r.history)
+        share = [min(_share(row) for row in r.history) for r in records]
         figures[recipe] = [[{t: row[f"weight/{t}"] for t in last} for row in r.history] for r in records]
         shown = ", ".join(f"{term} {value:.3f}" for term, value in last.items())
-        rows.append([recipe, shown, f"{least:.3f}"])
-    heads = ["recipe", "weights in the last epoch", "least weight of cross-entropy"]
+        rows.append([recipe, shown, f"{last['cross_entropy']:.3f}", f"{min(share):.3f}"])
+    heads = ["recipe", "weights in the last epoch", "of cross-entropy", "its least share of all weights"]
     return heads, rows, _about([r for found in runs.values() for r in found], {}, figures)
+
+
+def _share(row: Mapping[str, float]) -> float:
+    """The weight of cross-entropy by the sum of all."""
+    return row["weight/cross_entropy"] / sum(v for name, v in row.items() if name.startswith("weight/"))
 
 
 def _records(folder: Path) -> list[Record]:
