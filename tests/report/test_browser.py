@@ -112,6 +112,19 @@ def test_an_image_is_shown_and_ringed_in_every_map(page):
     assert page.evaluate(DRAWN, 1) == 0
 
 
+def test_arrow_keys_go_from_image_to_image(page):
+    page.locator(".drawn").nth(1).focus()
+    cards = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+        cards.append(page.locator("#atlas-card canvas").evaluate("canvas => canvas.toDataURL()"))
+        assert page.evaluate(DRAWN, 1) == 2
+    assert cards[0] == cards[2] != cards[1]
+    page.keyboard.press("Escape")
+    assert page.locator("#atlas-card").is_hidden()
+    assert page.evaluate(DRAWN, 1) == 0
+
+
 def test_a_class_is_isolated_and_another_added_and_all_come_back(page):
     buttons = page.locator("#atlas-classes button")
     buttons.nth(3).click()

@@ -123,15 +123,31 @@ function makePanels() {
 
 function makePanel(recipe) {
   const about = element("figcaption"), buttons = element("div", { class: "zoom" });
-  const label = `${projection()} map of ${recipe.recipe}`;
-  const holder = element("div", { class: "drawn", role: "img", "aria-label": label },
+  const label = `${projection()} map of ${recipe.recipe}; arrow keys go from image to image`;
+  const holder = element("div", { class: "drawn", role: "application", tabindex: 0, "aria-label": label },
     element("canvas"), element("canvas", { class: "ring" }));
   const figure = element("figure", { class: "figure panel" }, element("h3", {}, recipe.recipe), about, holder, buttons);
   const panel = { data: recipe, figure, about, map: makeMap(holder, point) };
   const [x, y, size] = recipe.layouts[projection()].shown;
   panel.map.home = panel.map.frame = zoomed({ x, y, size }, 0.94, x + size / 2, y + size / 2);
   buttons.append(...zoomButtons(panel.map, recipe.recipe));
+  holder.addEventListener("keydown", event => step(panel, holder, event));
+  holder.addEventListener("blur", () => point(null));
   return panel;
+}
+
+const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+
+// By the keyboard: the next of the images that are shown, or the one before.
+function step(panel, holder, event) {
+  if (event.key === "Escape") point(null);
+  const rows = [...panel.map.scene.shown.keys()].filter(row => panel.map.scene.shown[row]);
+  if (!(event.key in STEPS) || !rows.length) return;
+  event.preventDefault();
+  const before = rows.indexOf(panel.row), next = before < 0 ? 0 : before + STEPS[event.key];
+  panel.row = rows[(next + rows.length) % rows.length];
+  const { right, top } = holder.getBoundingClientRect();
+  point({ row: panel.row }, { clientX: right, clientY: top });
 }
 
 function zoomButtons(map, recipe) {
