@@ -52,7 +52,7 @@ def test_runs_that_are_compared_differ_in_nothing_but_the_method_and_the_seed(fo
 
 
 @pytest.mark.parametrize(
-    "document", [*sorted(ROOT.glob("docs/*.md")), ROOT / "README.md"], ids=lambda p: p.name
+    "document", [*sorted(ROOT.glob("docs/**/*.md")), ROOT / "README.md"], ids=lambda p: p.name
 )
 def test_quoted_lines_stand_in_the_file_they_are_quoted_from(document):
     for source, text in QUOTED.findall(document.read_text()):
