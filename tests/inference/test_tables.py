@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pandas
 import pytest
 import torch
@@ -29,7 +30,8 @@ def test_the_table_holds_every_image_that_decodes(finished, pictures, tmp_path):
     model = load(finished)
     latent = model.embed(paths)
     wanted = model.predictions(latent).columns()
-    assert list(table) == ["path", *(f"z_{k}" for k in range(64)), *wanted]
+    assert list(table) == ["path", *(f"z_{k}" for k in range(64)), "latent", *wanted]
+    torch.testing.assert_close(torch.tensor(np.stack(table["latent"])), latent.z)
     z = torch.tensor(table[[f"z_{k}" for k in range(64)]].to_numpy())
     torch.testing.assert_close(z, latent.z)
     assert z.dtype == torch.float32
@@ -43,6 +45,8 @@ def test_the_table_holds_every_image_that_decodes(finished, pictures, tmp_path):
 
 
 def test_without_latents_and_as_text(finished, pictures, tmp_path):
+    embed_files(load(finished), [pictures / "a"], tmp_path / "z.csv")
+    assert "latent" not in pandas.read_csv(tmp_path / "z.csv")  # a list is no text
     embed_files(load(finished), [pictures / "a"], tmp_path / "t.csv", latents=False)
     table = pandas.read_csv(tmp_path / "t.csv")
     assert list(table)[:3] == ["path", "label", "probability"]

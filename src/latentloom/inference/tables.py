@@ -47,10 +47,10 @@ def embed_files(
 ) -> Outcome:
     """Write a table of images to a .parquet or .csv file, in parts: when killed, call it again.
 
-    The columns are path; z_0 ... z_{d-1}; label, the name of the predicted class; probability;
-    distance_to_centre; where the model has such vectors, distance_to_class_embedding and
-    distance_to_label_embedding; and ood. They are those of `Predictions`. Files that do not decode have
-    no row.
+    The columns are path; z_0 ... z_{d-1}, and in Parquet latent, the same numbers as one list; label, the
+    name of the predicted class; probability; distance_to_centre; where the model has such vectors,
+    distance_to_class_embedding and distance_to_label_embedding; and ood. They are those of `Predictions`.
+    Files that do not decode have no row.
 
     Args:
         model: or the folder of a run, or that of an export.
@@ -112,16 +112,23 @@ def _fill(parts: Parts, trained: Trained, latents: bool, size: int, workers: int
             for batch in batches:
                 done.append(next(stream))
                 bar.advance(task, len(batch))
-            parts.write(k, _table(trained, done, latents), [one for chunk in done for one in chunk.skipped])
+            skipped = [one for chunk in done for one in chunk.skipped]
+            parts.write(k, _table(trained, done, latents, parts.out.suffix == ".parquet"), skipped)
 
 
-def _table(trained: Trained, done: Sequence[_Embedded], latents: bool) -> pyarrow.Table:
-    """A row for each file that decodes; without columns where none does."""
+def _table(
+    trained: Trained, done: Sequence[_Embedded], latents: bool, as_list: bool = False
+) -> pyarrow.Table:
+    """A row for each file that decodes, its latent once more as a list if asked; empty where none does."""
     found = [chunk.latent for chunk in done if chunk.latent is not None]
     if not found:
         return pyarrow.table({})
     latent = joined(found)
-    points = {f"z_{k}": column.numpy() for k, column in enumerate(latent.z.T.contiguous())}
+    points: dict[str, object] = {f"z_{k}": z.numpy() for k, z in enumerate(latent.z.T.contiguous())}
+    if as_list:
+        points["latent"] = pyarrow.FixedSizeListArray.from_arrays(
+            latent.z.flatten().numpy(), latent.z.shape[1]
+        )
     columns = trained.predictions(latent).columns()
     return pyarrow.table(
         {
