@@ -94,7 +94,7 @@ WEIGHTS: dict[str, list[dict[str, str]]] = {
 BEST: dict[str, dict[str, dict[str, str]]] = {
     "dml-autoencoder": {"6000": {f"{TRIPLET}.weight": "100", f"{TRIPLET}.options.margin": "1"}},
     "dml-gmm-prior": {"6000": {f"{KL}.weight": "0.01"}},
-    "metric-vae": {"60": {f"{TRIPLET}.weight": "10"}},
+    "metric-vae": {"6000": {f"{TRIPLET}.weight": "1000"}},
 }
 AS = {"6": "60", ALL: "6000"}  # numbers of labels that were not tuned for
 SHIFTED = {"data.augment": "[crop]"}
@@ -162,8 +162,8 @@ def headline() -> list[Asked]:
         Asked(
             "dml-gmm-prior", ALL, {"model.encoder": "conv", **best("dml-gmm-prior", ALL)}, 3, "weight 0.01"
         ),
-        Asked("metric-vae", ALL, every, 3),
-        Asked("metric-vae", ALL, {**every, **SHIFTED}, 1, "shifted"),
+        Asked("metric-vae", ALL, every, 1, "weight 1000"),
+        Asked("metric-vae", ALL, {**every, **SHIFTED}, 3, "shifted, weight 1000"),
     ]
 
 
