@@ -11,6 +11,7 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy, RandomResized
 from latentloom.data.augmentation import (
     AUGMENTATIONS,
     UNSIGNED,
+    Place,
     _by_policy,
     autoaugment,
     autoaugment_imagenet,
@@ -239,3 +240,12 @@ def test_pairs_are_drawn_as_often_as_torchvision_draws_them(fn, policy):
         [(a, NEVER) for a, _ in pairs],
     ):
         assert probability_alike(ours, torchvisions(image, n, wrong)) < 1e-3
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_an_image_is_changed_alike_whichever_part_of_the_batch_it_is_in(name):
+    x, fn = noise(b=40), AUGMENTATIONS[name]
+    whole = fn(x, generator())
+    parts = [slice(0, 23), slice(23, 23), slice(23, 24), slice(24, 40)]
+    assert torch.equal(torch.cat([fn(x[part], generator(), Place(40, part)) for part in parts]), whole)
+    assert not torch.equal(torch.cat([fn(x[part], generator()) for part in parts]), whole)

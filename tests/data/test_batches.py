@@ -8,7 +8,7 @@ import torch
 
 from latentloom.checks import UserError
 from latentloom.data import Batches, ordered
-from latentloom.data.batches import AHEAD, seed_of
+from latentloom.data.batches import AHEAD, Part, seed_of
 from latentloom.values import ImageSet
 
 
@@ -172,3 +172,27 @@ def test_seeds_of_near_numbers_are_far_apart_and_always_valid():
     assert len(set(seeds)) == 300
     for seed in seeds:
         torch.Generator().manual_seed(seed)
+
+
+# Parts of batches, for processes that train together
+
+
+@pytest.mark.parametrize("kind", ["memory", "files"])
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_the_parts_of_processes_are_the_batches_of_one(files, kind, world):
+    image_set = noise(11) if kind == "memory" else in_files(files)
+
+    def batches(part):
+        return taken(Batches(image_set, 4, 0, "cpu", ("crop", "flip"), part=part), 8)
+
+    parts = [batches(Part(rank, world)) for rank in range(world)]
+    for whole, *own in zip(batches(Part()), *parts, strict=True):
+        sizes = [len(part["y"]) for part in own]
+        assert max(sizes) - min(sizes) <= 1
+        assert all(torch.equal(torch.cat([part[key] for part in own]), whole[key]) for key in whole)
+
+
+def test_ordered_parts_are_the_ordered_batches():
+    parts = [list(ordered(noise(23), 5, "cpu", part=Part(rank, 2))) for rank in range(2)]
+    for whole, *own in zip(ordered(noise(23), 5, "cpu"), *parts, strict=True):
+        assert torch.equal(torch.cat([part["x"] for part in own]), whole["x"])

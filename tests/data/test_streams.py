@@ -13,6 +13,7 @@ from torch import Tensor
 
 from latentloom.checks import UserError
 from latentloom.data import Batches, TwoStreams, balanced_rows, class_rows
+from latentloom.data.batches import Part
 from latentloom.values import ImageSet
 
 SEED, SIZE, LABELLED = 3, 4, 6
@@ -216,3 +217,15 @@ def test_no_label_or_no_room_for_one(labels: int, size: int) -> None:
         UserError, match=f"at least one labelled row, got size {size} of {1 + labels} classes"
     ):
         next(iter(streams(image_set, size)))
+
+
+# Parts of batches, for processes that train together
+
+
+@pytest.mark.parametrize("world", [2, 3, 8])
+def test_the_parts_of_processes_are_both_streams_of_one(world: int) -> None:
+    fields: dict[str, Any] = {"augment": ("crop", "flip")}
+    ranks = [parted(taken(streams(part=Part(rank, world), **fields), 8)) for rank in range(world)]
+    for which, whole in enumerate(parted(taken(streams(**fields), 8))):
+        for batch, *own in zip(whole, *(rank[which] for rank in ranks), strict=True):
+            assert all(torch.equal(torch.cat([part[key] for part in own]), batch[key]) for key in batch)

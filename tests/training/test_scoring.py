@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import pandas
 import pytest
@@ -86,6 +87,9 @@ def test_a_score_that_is_not_known() -> None:
         scoring("nearest_center_accuracy")
 
 
+FIRST = SimpleNamespace(is_global_zero=True)  # of a trainer all that is asked
+
+
 class Epochs:
     """What a module has to show after some epochs."""
 
@@ -104,16 +108,16 @@ def watched(tmp_path, monkeypatch):
 def test_each_way_to_collapse_is_warned_of_once(watched) -> None:
     first = "epoch 0: rank one: 99.9 % of the variance is along one direction"
     with pytest.warns(UserWarning, match="collapsed, epoch 0: rank one"):
-        watched.on_train_epoch_end(None, Epochs([first]))
+        watched.on_train_epoch_end(FIRST, Epochs([first]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        watched.on_train_epoch_end(None, Epochs([first, first.replace("epoch 0", "epoch 1")]))
+        watched.on_train_epoch_end(FIRST, Epochs([first, first.replace("epoch 0", "epoch 1")]))
     with pytest.warns(UserWarning, match="all points in one place"):
-        watched.on_train_epoch_end(None, Epochs([first, "epoch 2: all points in one place: 0 apart"]))
+        watched.on_train_epoch_end(FIRST, Epochs([first, "epoch 2: all points in one place: 0 apart"]))
 
 
 def test_figures_of_each_class_are_a_row_per_epoch_and_class(watched, tmp_path) -> None:
-    watched.on_train_epoch_end(None, Epochs([]))
+    watched.on_train_epoch_end(FIRST, Epochs([]))
     table = pandas.read_csv(tmp_path / "classes.csv")
     assert table[["epoch", "class"]].to_numpy().tolist() == [[e, c] for e in (0, 1) for c in range(4)]
     assert table["images"].tolist()[:4] == [int((latents(0).y == c).sum()) for c in range(4)]

@@ -35,6 +35,7 @@ def add_to(commands: Commands) -> None:
 def _train(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from latentloom.recipes import load_recipe
     from latentloom.training.folder import LAST, RECORD
+    from latentloom.training.processes import rank_of
     from latentloom.training.run import run
 
     asked = load_recipe(arguments.recipe, overrides)
@@ -45,6 +46,8 @@ def _train(arguments: argparse.Namespace, overrides: Overrides) -> None:
     elif (folder / LAST).exists():
         print(f"{folder} holds a run that did not end; it goes on from its last checkpoint")
     record = run(asked, folder, recipe=name)
+    if rank_of(asked.training):
+        return  # the first of several processes speaks for all
     print(record.card)
     print(f"best epoch {record.best_epoch + 1} of {len(record.history)}, {record.seconds:.0f} s of training")
     print(f"everything is in {folder}")

@@ -1,4 +1,8 @@
-"""Random changes of training images: batched, each image its own, on the device of the images."""
+"""Random changes of training images: batched, each image its own, on the device of the images.
+
+Each takes images, a generator, and, where the images are only some of a batch, their `Place` in it: the
+numbers are drawn for the whole batch, so that an image is changed alike wherever it is.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from math import atan, degrees, log
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -17,7 +22,24 @@ UNSIGNED = ("Posterize", "Solarize")  # the others with a level have a direction
 AREA, SHAPE, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10  # of resized_crop; a shape is width / height
 
 
-def crop(x: Tensor, generator: Generator) -> Tensor:
+class Place(NamedTuple):
+    """Which images of a batch are here."""
+
+    images: int  # in the batch
+    here: slice
+
+
+class Augmentation(Protocol):
+    """Images (b, c, h, w) to changed ones, by numbers that the generator draws."""
+
+    def __call__(self, x: Tensor, generator: Generator, place: Place | None = None) -> Tensor: ...
+
+
+def _place(x: Tensor, place: Place | None) -> Place:
+    return Place(len(x), slice(None)) if place is None else place
+
+
+def crop(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
     """Shift each image (b, c, h, w) by up to an eighth of its sides, 4 of 32 pixels; zeros move in.
 
     The shift is uniform over all whole numbers of pixels, at least one pixel each way.
@@ -27,18 +49,20 @@ def crop(x: Tensor, generator: Generator) -> Tensor:
     windows = (
         pad(x, (left, left, up, up)).unfold(2, h, 1).unfold(3, w, 1)
     )  # (b, c, 2 up + 1, 2 left + 1, h, w)
-    top = torch.randint(2 * up + 1, (b,), generator=generator).to(device)
-    side = torch.randint(2 * left + 1, (b,), generator=generator).to(device)
+    n, here = _place(x, place)
+    top = torch.randint(2 * up + 1, (n,), generator=generator)[here].to(device)
+    side = torch.randint(2 * left + 1, (n,), generator=generator)[here].to(device)
     return windows[torch.arange(b, device=device), :, top, side]
 
 
-def flip(x: Tensor, generator: Generator) -> Tensor:
+def flip(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
     """Mirror each image (b, c, h, w) left to right with probability 1/2."""
-    mirrored = torch.rand(len(x), generator=generator) < 0.5
+    n, here = _place(x, place)
+    mirrored = torch.rand(n, generator=generator)[here] < 0.5
     return torch.where(mirrored.to(x.device)[:, None, None, None], x.flip(-1), x)
 
 
-def resized_crop(x: Tensor, generator: Generator) -> Tensor:
+def resized_crop(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
     """Stretch a window of each image (b, c, h, w) uint8 to the whole, bilinearly.
 
     The window has 8 to 100 % of the area and a width of 3/4 to 4/3 of its height, both drawn anew where
@@ -46,7 +70,8 @@ def resized_crop(x: Tensor, generator: Generator) -> Tensor:
     sec. 6, with the numbers of torchvision's RandomResizedCrop.
     """
     h, w = x.shape[2:]
-    size, start = (t.float().to(x.device) for t in _windows(len(x), h, w, generator))
+    n, here = _place(x, place)
+    size, start = (t[here].float().to(x.device) for t in _windows(n, h, w, generator))
     rows, columns = _read_at(start[:, 0], size[:, 0], h), _read_at(start[:, 1], size[:, 1], w)
     places = torch.stack([columns[:, None, :].expand(-1, h, w), rows[:, :, None].expand(-1, h, w)], -1)
     return grid_sample(x.float(), places, align_corners=False).round().to(x.dtype)
@@ -71,25 +96,26 @@ def _read_at(start: Tensor, size: Tensor, n: int) -> Tensor:
     return (2 * (start[:, None] + inside) + 1) / n - 1
 
 
-def autoaugment(x: Tensor, generator: Generator) -> Tensor:
+def autoaugment(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
     """Change each image (b, c, h, w) uint8 by one of the 25 pairs of operations found for CIFAR-10.
 
     Each operation of the pair takes place with its own probability and strength, in a direction that is
     drawn; black moves in. AutoAugment, Cubuk et al. 2019, arXiv:1805.09501, with the table of pairs and
     the operations of torchvision.
     """
-    return _by_policy(x, _policy("cifar10"), generator)
+    return _by_policy(x, _policy("cifar10"), generator, place)
 
 
-def autoaugment_imagenet(x: Tensor, generator: Generator) -> Tensor:
+def autoaugment_imagenet(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
     """Change each image (b, c, h, w) uint8 as `autoaugment` does, by the pairs found for ImageNet."""
-    return _by_policy(x, _policy("imagenet"), generator)
+    return _by_policy(x, _policy("imagenet"), generator, place)
 
 
-def _by_policy(x: Tensor, policy: Policy, generator: Generator) -> Tensor:
-    pairs = torch.randint(len(policy), (len(x),), generator=generator).tolist()
-    chances = torch.rand(len(x), 2, generator=generator).tolist()
-    directions = torch.randint(2, (len(x), 2), generator=generator).mul(2).sub(1).tolist()
+def _by_policy(x: Tensor, policy: Policy, generator: Generator, place: Place | None = None) -> Tensor:
+    n, here = _place(x, place)
+    pairs = torch.randint(len(policy), (n,), generator=generator)[here].tolist()
+    chances = torch.rand(n, 2, generator=generator)[here].tolist()
+    directions = torch.randint(2, (n, 2), generator=generator).mul(2).sub(1)[here].tolist()
     for turn in range(2):
         groups: defaultdict[tuple[str, float], list[int]] = defaultdict(list)
         for row, pair in enumerate(pairs):
@@ -147,7 +173,7 @@ def _operations() -> dict[str, Operation]:
 
 
 # Each draws from a generator on the CPU, so that every device sees the same changes.
-AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {
+AUGMENTATIONS: dict[str, Augmentation] = {
     "crop": crop,
     "flip": flip,
     "resized-crop": resized_crop,

@@ -5,18 +5,67 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
-from latentloom.data.augmentation import AUGMENTATIONS
+from latentloom.data.augmentation import AUGMENTATIONS, Place
 from latentloom.values import Images, ImageSet
 
 AHEAD = 4  # batches of files that are being decoded while one is used
 ORDER, AUGMENT = 0, 1  # what a random draw is for
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which process this is, of those that share every batch; rows go to them in turn of their number."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, n: int) -> slice:
+        """The rows of this process in a batch of n; of two processes the numbers differ by one at most.
+
+        >>> [Part(rank, 3).of(7) for rank in range(3)]
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
+        """
+        return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
+
+
+WHOLE = Part()
+
+
+class Order(Protocol):
+    """The rows of the batches of an epoch."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def __call__(self, epoch: int) -> Tensor:
+        """Rows of each batch, (batches, size)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every row once in an epoch, in an order of its own; what is left over fills no batch and is dropped."""
+
+    rows: int
+    size: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.rows // self.size
+
+    def __call__(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed_of(self.seed, ORDER, epoch))
+        order = torch.randperm(self.rows, generator=generator)
+        return order[: len(self) * self.size].view(-1, self.size)
 
 
 class Batches:
@@ -29,6 +78,19 @@ class Batches:
 
     The order of an epoch depends on (seed, epoch) and the augmentation of a batch on (seed, step), so
     the position is one integer, and a loader that has taken it over from another goes on bit for bit.
+
+    Of several processes each has a part of every batch, and the parts together are what one process would
+    have, bit for bit.
+
+    Args:
+        image_set: the training images.
+        size: images in a batch, of all processes.
+        seed: of order and augmentation.
+        device: where batches are wanted.
+        augment: names of augmentations, in their order.
+        workers: threads that decode.
+        order: which rows a batch has, each of `size`; `Shuffled` unless given.
+        part: which rows of a batch are given here.
     """
 
     def __init__(
@@ -39,6 +101,8 @@ class Batches:
         device: torch.device | str,
         augment: Sequence[str] = (),
         workers: int = 0,
+        order: Order | None = None,
+        part: Part = WHOLE,
     ) -> None:
         for name in augment:
             check_choice("augmentation", name, AUGMENTATIONS)
@@ -49,18 +113,21 @@ class Batches:
         images = image_set.images
         resident = images.to(device) if isinstance(images, Tensor) else images
         self.image_set = replace(_labels_on(image_set, device), images=resident)
-        self.size, self.seed, self.workers = min(size, len(image_set)), seed, workers
+        self.size, self.seed, self.workers = size if order else min(size, len(image_set)), seed, workers
         self.augment = tuple(augment)
+        self.order = order or Shuffled(len(image_set), self.size, seed)
+        self.part = part
         self.step = 0
 
     def __len__(self) -> int:
-        return len(self.image_set) // self.size
+        return len(self.order)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         epoch, first = divmod(self.step, len(self))
-        rows = torch.split(self._order(epoch), self.size)[first : len(self)]
-        for batch in in_batches(self.image_set, rows, self.workers):
-            batch["x"] = augmented(batch["x"], self.augment, self.seed, self.step)
+        here = self.part.of(self.size)
+        for batch in in_batches(self.image_set, self.order(epoch)[first:, here].unbind(), self.workers):
+            place = Place(self.size, here)
+            batch["x"] = augmented(batch["x"], self.augment, place, self.seed, self.step)
             self.step += 1  # before the yield: a consumer may never ask for what comes after the last batch
             yield batch
 
@@ -72,24 +139,20 @@ class Batches:
         """Go on from another loader's position."""
         self.step = state["step"]
 
-    def _order(self, epoch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(seed_of(self.seed, ORDER, epoch))
-        return torch.randperm(len(self.image_set), generator=generator)
-
 
 def ordered(
-    image_set: ImageSet, size: int, device: torch.device | str, workers: int = 2
+    image_set: ImageSet, size: int, device: torch.device | str, workers: int = 2, part: Part = WHOLE
 ) -> Iterator[dict[str, Tensor]]:
     """Every image once, in the order of the rows, in batches like those of `Batches`; the last is smaller."""
-    rows = torch.split(torch.arange(len(image_set)), size)
+    rows = [batch[part.of(len(batch))] for batch in torch.split(torch.arange(len(image_set)), size)]
     return in_batches(_labels_on(image_set, device), rows, workers)
 
 
-def augmented(x: Tensor, names: Sequence[str], seed: int, *numbers: int) -> Tensor:
-    """Images (b, c, h, w) after these augmentations, by draws that are a function of the numbers."""
+def augmented(x: Tensor, names: Sequence[str], place: Place, seed: int, *numbers: int) -> Tensor:
+    """Images (b, c, h, w) after these augmentations, by draws that are a function of place and numbers."""
     generator = torch.Generator().manual_seed(seed_of(seed, AUGMENT, *numbers))
     for name in names:
-        x = AUGMENTATIONS[name](x, generator)
+        x = AUGMENTATIONS[name](x, generator, place)
     return x
 
 
@@ -129,12 +192,14 @@ def _decoded(images: Images, rows: Sequence[Tensor], workers: int) -> Iterator[T
         for row in rows:
             waiting.append([pool.submit(images.decode, one) for one in row.tolist()])
             if len(waiting) > AHEAD:
-                yield _stacked(waiting.popleft())
+                yield _stacked(waiting.popleft(), images)
         while waiting:
-            yield _stacked(waiting.popleft())
+            yield _stacked(waiting.popleft(), images)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _stacked(futures: list[Future[Tensor]]) -> Tensor:
+def _stacked(futures: list[Future[Tensor]], images: Images) -> Tensor:
+    if not futures:  # the part of a process in a batch with fewer rows than processes
+        return images.decode(0)[None][:0]
     return torch.stack([future.result() for future in futures])

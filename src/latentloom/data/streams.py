@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from latentloom.data.augmentation import Place
 from latentloom.data.batches import Batches, augmented, in_batches
 from latentloom.data.labels import balanced_rows, class_rows
 
@@ -16,11 +17,12 @@ class TwoStreams:
     """The batches of another loader, each with a batch of labelled rows as "labelled".
 
     An epoch is one of the other loader; labelled rows are taken again and again, see `balanced_rows`. Both
-    streams are functions of its seed and step, so that there is no position but its own.
+    streams are functions of its seed and step, so that there is no position but its own. Of labelled rows too
+    each process has its part.
 
     Args:
         batches: of all images.
-        size: labelled rows in a step.
+        size: labelled rows in a step, of all processes.
     """
 
     def __init__(self, batches: Batches, size: int) -> None:
@@ -44,9 +46,10 @@ class TwoStreams:
         every, first = self.batches, self.batches.step
         steps = range(first, first + len(self) - first % len(self))
         rows = [balanced_rows(self.by_class, self.size, seed=every.seed, step=step) for step in steps]
-        labelled = in_batches(self.taught, rows, every.workers)
+        place = Place(self.size, every.part.of(self.size))
+        labelled = in_batches(self.taught, [row[place.here] for row in rows], every.workers)
         for step, batch, taught in zip(steps, every, labelled, strict=True):
-            taught["x"] = augmented(taught["x"], every.augment, every.seed, step, 1)
+            taught["x"] = augmented(taught["x"], every.augment, place, every.seed, step, 1)
             yield {**batch, "labelled": taught}
 
     def state_dict(self) -> dict[str, int]:

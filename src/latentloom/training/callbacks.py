@@ -1,4 +1,7 @@
-"""What watches a run: its random state, its clusters, its pseudo-labels, its files, its kept latents."""
+"""What watches a run: its random state, its clusters, its pseudo-labels, its files, its kept latents.
+
+Of processes that train together the first alone looks at all images and writes; the others are told.
+"""
 
 from __future__ import annotations
 
@@ -94,10 +97,12 @@ class Clusters(Callback):
         if self.epoch == trainer.current_epoch:
             return  # resumed in mid-epoch: the clusters of this epoch came with the checkpoint
         self.epoch = trainer.current_epoch
-        latent = collect(pl_module.model, self.batches)
-        pl_module.cluster = clusters_within_classes(
-            latent.z, latent.y, self.clusters, self.seed + trainer.current_epoch
-        )
+        found = self._found(pl_module) if trainer.is_global_zero else None
+        pl_module.cluster = trainer.strategy.broadcast(found)
+
+    def _found(self, module: LatentModule) -> Tensor:
+        latent = collect(module.model, self.batches)
+        return clusters_within_classes(latent.z, latent.y, self.clusters, self.seed + self.epoch)
 
 
 class PseudoLabels(Callback):
@@ -141,11 +146,17 @@ class PseudoLabels(Callback):
         stream = _labelled_stream(trainer)
         if trainer.current_epoch < self.start or self.epoch == trainer.current_epoch:
             return
-        latent = collect(pl_module.model, self.batches)
-        found = pseudo_labels(latent.z, latent.y, self._share_at(pl_module.progress))
-        self.epoch, self.count = trainer.current_epoch, int((found >= 0).sum())
-        self.labels = torch.where(latent.y >= 0, latent.y, found)
+        self.epoch = trainer.current_epoch
+        found = self._found(pl_module) if trainer.is_global_zero else None
+        told: Any = trainer.strategy.broadcast(found)
+        self.labels, self.count = told
         stream.relabel(self.labels)
+
+    def _found(self, module: LatentModule) -> tuple[Tensor, int]:
+        """Labels of all training images, and how many of them were found."""
+        latent = collect(module.model, self.batches)
+        found = pseudo_labels(latent.z, latent.y, self._share_at(module.progress))
+        return torch.where(latent.y >= 0, latent.y, found), int((found >= 0).sum())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LatentModule)
@@ -177,6 +188,8 @@ class Watch(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LatentModule)
+        if not trainer.is_global_zero:
+            return
         table = pandas.DataFrame(pl_module.history)
         write_text(self.folder / "history.csv", table.to_csv(index=False))
         write_text(self.folder / "classes.csv", _by_class(pl_module.classes).to_csv(index=False))
@@ -210,7 +223,7 @@ class KeepLatents(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, LatentModule)
-        if (trainer.current_epoch + 1) % self.every:
+        if (trainer.current_epoch + 1) % self.every or not trainer.is_global_zero:
             return
         latent = collect(pl_module.model, self.batches)
         shared = {name: _halved(value) for name, value in latent.shared.items()}

@@ -1,4 +1,4 @@
-"""The folder of a run: one configuration, one process at a time, nothing overwritten."""
+"""The folder of a run: one configuration, one run at a time, nothing overwritten."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ BEST = Path("checkpoints", "best.ckpt")
 
 
 @contextmanager
-def claimed(folder: Path, config: Train) -> Iterator[None]:
+def claimed(folder: Path, config: Train, rank: int = 0) -> Iterator[None]:
     """Hold the folder for this process, with the configuration written to it.
 
-    A folder that holds another configuration is refused; so is one in use.
+    A folder that holds another configuration is refused; so is one in use. Of processes that train
+    together the first holds it for all, by its rank.
     """
+    if rank:
+        yield
+        return
     refusal = f"the folder {folder} is in use by another run; wait for it, or choose another --folder"
     with locked(folder, refusal):
         _keep_config(folder / CONFIG, config)

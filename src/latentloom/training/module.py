@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from latentloom.checks import UserError
 from latentloom.config import Training
+from latentloom.data.batches import seed_of
 from latentloom.encoders import Model, parameter_groups
+from latentloom.latent.gather import gathered, processes
+from latentloom.losses import find_term
 from latentloom.objective import Objective, not_finite
 from latentloom.training.latents import joined, on_cpu
-from latentloom.training.scoring import Scoring
+from latentloom.training.processes import SharedStatistics
+from latentloom.training.scoring import Measured, Scoring
 from latentloom.values import Breakdown, Latent
 
 Batch = Mapping[str, Any]  # tensors, and under "labelled" another batch
@@ -33,12 +39,15 @@ class LatentModule(LightningModule):
     clusters) is in the checkpoint.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, config: Training, scoring: Scoring) -> None:
+    def __init__(
+        self, model: nn.Module, objective: Objective, config: Training, scoring: Scoring, seed: int = 0
+    ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
         self.config = config
         self.scoring = scoring
+        self.seed = seed
         self.cluster: Tensor | None = None  # (training images,) int64
         self.history: list[dict[str, float]] = []
         self.classes: list[dict[str, Tensor]] = []  # an entry per epoch, figures (C,) of each class
@@ -92,18 +101,33 @@ class LatentModule(LightningModule):
         labelled = batch.get("labelled")
         if labelled is not None and all(self.objective.reads_labels.values()):
             batch, labelled = labelled, None  # nothing would be learned from the others
-        # Only terms that read labels read the decoder's metric, and only the others what it generates.
-        latent = self._latent(batch, pullback=labelled is None)
-        breakdown: Breakdown = self.objective(
-            latent,
-            self.progress,
-            turn=self.turn,
-            labelled=None if labelled is None else self._latent(labelled, generate=False),
-        )
+        latent, taught = self._latents(batch, labelled)
+        self._reseed(own=False)
+        breakdown: Breakdown = self.objective(latent, self.progress, turn=self.turn, labelled=taught)
         if not torch.isfinite(breakdown.total):
             raise _diverged(breakdown, latent, self.current_epoch, self.global_step)
         self._add(breakdown, latent)
         return breakdown.total
+
+    def _latents(self, batch: Batch, labelled: Batch | None) -> tuple[Latent, Latent | None]:
+        """Of all images and of labelled ones, of all processes, as far as terms read them."""
+        together = processes() > 1
+        self._reseed(own=True)
+        with SharedStatistics() if together else nullcontext():
+            # Only terms that read labels read the decoder's metric, and only the others what it generates.
+            latent = self._latent(batch, pullback=labelled is None)
+            taught = None if labelled is None else self._latent(labelled, generate=False)
+        if not together:
+            return latent, taught
+        read = read_by(self.objective)
+        if taught is None:
+            return gathered(latent, read[True] | read[False]), None
+        return gathered(latent, read[False]), gathered(taught, read[True])
+
+    def _reseed(self, *, own: bool) -> None:
+        """Of several processes each drops out its own, and what the objective draws is the same in all."""
+        if processes() > 1:
+            torch.manual_seed(seed_of(self.seed, self.global_step, 1 + dist.get_rank() if own else 0))
 
     def _latent(self, batch: Batch, *, generate: bool = True, pullback: bool = True) -> Latent:
         rows, extra = batch["row"], dict[str, Any]()
@@ -135,10 +159,17 @@ class LatentModule(LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         latent: Latent = self.model(batch["x"]).with_samples(y=batch["y"])
-        self._seen.append(on_cpu(latent))
+        self._seen.append(on_cpu(gathered(latent)))
+
+    def _measured(self) -> Measured:
+        """The figures of the first process, which decide in all of them, to the last bit."""
+        if processes() == 1:
+            return self.scoring(joined(self._seen), self.model)
+        found = self.scoring(joined(self._seen), self.model) if self.trainer.is_global_zero else None
+        return cast(Measured, self.trainer.strategy.broadcast(found))
 
     def on_validation_epoch_end(self) -> None:
-        measured = self.scoring(joined(self._seen), self.model)
+        measured = self._measured()
         self._seen = []
         if measured.alarm is not None:
             self.alarms.append(f"epoch {self.current_epoch}: {measured.alarm}")
@@ -189,6 +220,15 @@ class LatentModule(LightningModule):
         self.history, self.classes, self.alarms = kept["history"], kept["classes"], kept["alarms"]
         self.seconds, self._sums = kept["seconds"], kept["sums"]
         self._plateau_state, self.cluster = kept["plateau"], kept["cluster"]
+
+
+def read_by(objective: Objective) -> dict[bool, set[str]]:
+    """Names of the samples that terms read, and counts: by those that learn from labels, by the others."""
+    read: dict[bool, set[str]] = {True: {"z", "y"}, False: {"z", "y"}}
+    for name, term in objective.terms.items():
+        info = find_term(term.loss or name)
+        read[objective.reads_labels[name]] |= {*info.reads, *info.may_read}
+    return read
 
 
 def _balance(latent: Latent) -> dict[str, Tensor]:

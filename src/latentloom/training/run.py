@@ -15,14 +15,18 @@ from lightning.pytorch import Trainer, seed_everything
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from latentloom.checks import UserError
 from latentloom.config import Data, Train
 from latentloom.data import Batches, TwoStreams, keep_labels, load
+from latentloom.data.balanced import Balanced, balanced
+from latentloom.data.batches import WHOLE, Part
 from latentloom.data.labels import lost_classes
 from latentloom.encoders import Model
 from latentloom.evaluation import class_means, protocol_findings, take_card
 from latentloom.evaluation.prior import component_findings
 from latentloom.evaluation.semantics import hit_rate_ceiling
 from latentloom.files import atomically, write_text
+from latentloom.latent.gather import processes
 from latentloom.names.coarse import coarse_of
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
@@ -32,6 +36,7 @@ from latentloom.training.latents import collect, write_parquet
 from latentloom.training.model import description, model_for, vectors_for
 from latentloom.training.module import LatentModule
 from latentloom.training.pictures import save_pictures
+from latentloom.training.processes import first_alone, rank_of
 from latentloom.training.trainer import Replay, scoring_for, trainer_for
 from latentloom.values import Card, ImageSet, Latent, Record, Splits
 
@@ -49,7 +54,8 @@ def run(
     """Train, evaluate once, and leave everything in `folder`.
 
     A finished run is read, not run again; one that died is resumed from its last checkpoint, and ends
-    as if it had not died.
+    as if it had not died. Of processes that train together the first alone evaluates and writes, and all
+    have its record; they must see one folder.
 
     Args:
         config: what to run.
@@ -59,7 +65,7 @@ def run(
         watch: called after every epoch with its row of the history; what it raises ends the run, which
             can be resumed.
     """
-    with claimed(folder, config):
+    with claimed(folder, config, rank_of(config.training)):
         if (folder / RECORD).exists():
             return load_record(folder / RECORD)
         before = torch.are_deterministic_algorithms_enabled()
@@ -81,13 +87,29 @@ def _run(
     whole = load(config.data, config.seed)
     splits = replace(whole, train=with_labels_kept(whole.train, config))
     model = model_for(config, splits.train)
-    module = LatentModule(model, objective, config.training, scoring_for(config, splits.train))
+    scoring = scoring_for(config, splits.train)
+    module = LatentModule(model, objective, config.training, scoring, config.seed)
     trainer = trainer_for(config, folder, splits, module, progress, watch)
     _fit(trainer, module, config, splits, folder)
+    with first_alone() as first:
+        own = _finished(config, recipe, model, module, splits, whole.train.labels, folder) if first else None
+    return own or load_record(folder / RECORD)
+
+
+def _finished(
+    config: Train,
+    recipe: str,
+    model: Model,
+    module: LatentModule,
+    splits: Splits,
+    every_y: Tensor,
+    folder: Path,
+) -> Record:
+    """Go back to the best epoch, evaluate it, and write what is left to be written."""
     kept = torch.load(folder / BEST, map_location="cpu", weights_only=True)
     module.load_state_dict(kept["state_dict"])
     save_pictures(model, splits, config, folder)
-    record = _record(config, recipe, module, splits, whole.train.labels, folder, int(kept["epoch"]))
+    record = _record(config, recipe, module, splits, every_y, folder, int(kept["epoch"]))
     save_record(record, folder / RECORD)
     for leftover in (folder / LAST, folder / BEST):
         leftover.unlink()
@@ -105,14 +127,31 @@ def with_labels_kept(train: ImageSet, config: Train) -> ImageSet:
 
 
 def batches_for(
-    config: Train, train: ImageSet, objective: Objective, device: torch.device
+    config: Train, train: ImageSet, objective: Objective, device: torch.device, part: Part = WHOLE
 ) -> Batches | TwoStreams:
-    """Training batches; labelled ones beside them where labels are withheld, or asked for by their size."""
+    """Training batches; labelled ones beside them where labels are withheld, or asked for by their size.
+
+    Of several processes each has its part of every batch.
+    """
     c = config.data
-    batches = Batches(train, c.batch, config.seed, device, augment=c.augment, workers=c.workers)
+    batches = Batches(
+        train, c.batch, config.seed, device, c.augment, c.workers, order=_order(config, train), part=part
+    )
     if not any(objective.reads_labels.values()) or not (_withholds(c) or c.labelled_batch):
         return batches
     return TwoStreams(batches, c.batch if c.labelled_batch is None else c.labelled_batch)
+
+
+def _order(config: Train, train: ImageSet) -> Balanced | None:
+    c = config.data
+    if c.balanced is None:
+        return None
+    if _withholds(c) or c.labelled_batch:
+        raise UserError(
+            "batches of labelled images are class-balanced as they are; leave out --data.balanced, or both "
+            "--data.labels and --data.labelled_batch"
+        )
+    return balanced(train.labels, c.batch, c.balanced, config.seed, train.coarse, c.balanced_groups)
 
 
 def _withholds(data: Data) -> bool:
@@ -120,17 +159,19 @@ def _withholds(data: Data) -> bool:
 
 
 def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, folder: Path) -> None:
-    batches = batches_for(config, splits.train, module.objective, trainer.strategy.root_device)
+    part = Part(trainer.global_rank, trainer.world_size)
+    batches = batches_for(config, splits.train, module.objective, trainer.strategy.root_device, part)
     trainer.callbacks.insert(0, Position(batches))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         # The folder is the run's own, and may hold what an interrupted run left; the rest is Lightning's.
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+        warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")  # equal in all
         resume = folder / LAST
         trainer.fit(
             module,
             train_dataloaders=batches,
-            val_dataloaders=Replay(splits.validation, module.model),
+            val_dataloaders=Replay(splits.validation, module.model, part),
             ckpt_path=resume if resume.exists() else None,
         )
 
@@ -168,9 +209,14 @@ def _record(
         commit=commit_of(Path(__file__).parent),
         sources=source_hashes(),
         versions=versions(),
-        hardware=hardware(config.training.accelerator),
+        hardware=_hardware(config.training.accelerator),
         warnings=[*filter(None, [lost_classes(splits.train.labels, every_y)]), *module.alarms],
     )
+
+
+def _hardware(accelerator: str) -> str:
+    together = processes()
+    return hardware(accelerator) + (f", {together} processes" if together > 1 else "")
 
 
 def _meanings(config: Train, train: ImageSet) -> dict[str, Tensor]:

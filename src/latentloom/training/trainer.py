@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from torch import Tensor, nn
 
 from latentloom.checks import UserError
-from latentloom.config import Train
+from latentloom.config import Train, Training
 from latentloom.data import ordered
+from latentloom.data.batches import WHOLE, Part
 from latentloom.data.splits import limit, subset
 from latentloom.names.coarse import coarse_of
 from latentloom.training.callbacks import Clusters, KeepLatents, PseudoLabels, RandomState, Watch
@@ -21,6 +22,7 @@ from latentloom.training.folder import BEST, LAST
 from latentloom.training.latents import collect
 from latentloom.training.loggers import EndOfLog, logger_for
 from latentloom.training.module import LatentModule
+from latentloom.training.processes import laid_out, rank_of
 from latentloom.training.scoring import Scoring
 from latentloom.values import ImageSet, Splits
 
@@ -33,9 +35,11 @@ class Replay:
 
     images: ImageSet
     model: nn.Module
+    part: Part = WHOLE  # of each batch
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        return ordered(self.images, EVALUATION_BATCH, next(self.model.parameters()).device)
+        device = next(self.model.parameters()).device
+        return ordered(self.images, EVALUATION_BATCH, device, part=self.part)
 
 
 def scoring_for(config: Train, train: ImageSet) -> Scoring:
@@ -63,15 +67,18 @@ def trainer_for(
 ) -> Trainer:
     """A Trainer that keeps the best and the last state, stops early, and leaves its logs in `folder`."""
     c, model, scoring = config.training, module.model, module.scoring
+    devices, machines = laid_out(c)
     mode = "max" if scoring.better == "higher" else "min"
     return Trainer(
         default_root_dir=folder,
         max_epochs=c.epochs,
         precision=c.precision,  # type: ignore[arg-type]
         accelerator=c.accelerator,
-        devices=1,
+        devices=devices,
+        num_nodes=machines,
+        strategy=_strategy(c, devices * machines),
         deterministic=c.deterministic,
-        logger=logger_for(config, folder),
+        logger=rank_of(c) == 0 and logger_for(config, folder),
         callbacks=[
             RandomState(),
             *_kept_latents(config, folder, splits, model),
@@ -87,8 +94,15 @@ def trainer_for(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        use_distributed_sampler=False,
+        use_distributed_sampler=False,  # batches come in parts already
     )
+
+
+def _strategy(c: Training, processes: int) -> str:
+    if processes == 1:
+        return "auto"
+    # Terms that alternate, frozen weights and heads that no term reads leave parameters without a gradient.
+    return "ddp" if c.strategy == "ddp" else "ddp_find_unused_parameters_true"
 
 
 class Progress(RichProgressBar):
