@@ -17,10 +17,11 @@ demo: $(READY)  ## train four recipes on digits over three seeds: a table, and r
 test: $(READY)  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-check: $(READY)  ## lint, formatting, types
+check: $(READY)  ## lint, formatting, types, known vulnerabilities
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python tests/audit.py
 
 docs: $(READY)  ## build the site of the documents, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

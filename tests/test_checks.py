@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentloom.checks import UserError, check_labelled, unknown
+from latentloom.checks import UserError, check_labelled, reason, unknown
+
+
+def test_a_reason_is_text_whatever_it_quotes() -> None:
+    assert reason(OSError("no type \x0e\x1b[2J. More")) == "no type ??[2J"
 
 
 def test_misspelt_name_gets_a_suggestion() -> None:

@@ -38,7 +38,8 @@ def reason(error: Exception) -> str:
     >>> reason(ValueError("no header. Call us.\\nLine 2"))
     'no header'
     """
-    return str(error).partition("\n")[0].partition(". ")[0]
+    first = str(error).partition("\n")[0].partition(". ")[0]
+    return "".join(c if c.isprintable() else "?" for c in first)  # some quote what they have read
 
 
 def check_points(z: Tensor) -> None:

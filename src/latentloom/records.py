@@ -121,7 +121,7 @@ def load_record(path: Path) -> Record:
         raise UserError(
             f"cannot read {path} ({error.strerror}); a record is written when a run ends: finish the run"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(
             f"{path} is not a record of a run ({reason}); restore it, or remove it and run again"

@@ -201,3 +201,13 @@ def test_as_many_images_as_are_measured_exactly_are_not_sampled() -> None:
     assert take_card(latents(), None, exact=labelled, **asked) == take_card(latents(), None, **asked)  # type: ignore[arg-type]
     few = take_card(latents(), None, exact=labelled - 1, **asked)  # type: ignore[arg-type]
     assert "sample of 10" in few.findings["silhouette"].protocol
+
+
+def test_of_many_classes_the_silhouettes_are_sampled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled = int((latents().y >= 0).sum())
+    monkeypatch.setattr(
+        "latentloom.evaluation.card.SUMS", labelled * 3 - 1
+    )  # of three classes, in two groups
+    few = take_card(latents(), None, split="test", bootstrap=0, sample=10)
+    assert "sample of 10" in few.findings["silhouette"].protocol
+    assert "sample of" not in few.findings["coarse_silhouette"].protocol

@@ -79,7 +79,13 @@ def test_arrays_of_numpy_and_a_file_that_is_mapped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("2\n0\n-1\n", [2, 0, -1]), (" cat\ndog \ncat", ["cat", "dog", "cat"]), ("1\ncat", ["1", "cat"])],
+    [
+        ("2\n0\n-1\n", [2, 0, -1]),
+        (" cat\ndog \ncat", ["cat", "dog", "cat"]),
+        ("1\ncat", ["1", "cat"]),
+        ("--5\n1", ["--5", "1"]),
+        ("9" * 20 + "\n1", ["9" * 20, "1"]),
+    ],
 )
 def test_labels_of_a_text_are_numbers_where_all_are(
     text: str, expected: list[object], tmp_path: Path
@@ -139,6 +145,11 @@ def _objects(folder: Path) -> Path:
     return folder / "a.npz"
 
 
+def _a_number(folder: Path) -> Path:
+    np.savez(folder / "a.npz", z=np.float32(1), y=Y)
+    return folder / "a.npz"
+
+
 def _table_of_text(folder: Path) -> Path:
     (folder / "a.csv").write_text("z_0,y\n0,1\n")
     return folder / "a.csv"
@@ -155,6 +166,7 @@ BAD: dict[Callable[[Path], Path], str] = {
     _torn_npz: "cannot read latents from .*; wanted z and y",
     _torn_npy: "cannot read latents from .*; wanted z and y",
     _objects: "Object arrays cannot be loaded",
+    _a_number: r"z must be numbers \(n, d\), got float32 \(\)",
     _table_of_text: "neither .parquet nor .npz nor .npy",
     lambda folder: folder / "nowhere.npz": "there is no .*nowhere.npz; give a run's folder",
 }

@@ -27,9 +27,11 @@ def drawn(y: Tensor, m: int = 60) -> Tensor:
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(1))[:m]]
 
 
-@pytest.mark.parametrize("block", [2**21, 500])  # all points together, and a few at a time
-def test_each_is_what_it_is_among_all_points(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+# All points together, and a few at a time; of those whose silhouettes are taken all, and 7 at a time.
+@pytest.mark.parametrize(("block", "sums"), [(2**21, 2**26), (500, 50)])
+def test_each_is_what_it_is_among_all_points(block: int, sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "BLOCK", block)
+    monkeypatch.setattr(sampling, "SUMS", sums)
     z, y = scene()
     rows = drawn(y)
     found, expected = silhouettes_of(z, y, rows), silhouette_samples(z, y)

@@ -26,6 +26,7 @@ from latentloom.evaluation import (
     coarse_silhouette,
     coarse_spearman,
     cosine_silhouette_samples,
+    geometry,
     hit_rate,
     hit_rate_ceiling,
     semantic_pearson,
@@ -391,7 +392,7 @@ def test_scipy_and_scikit_learn_agree() -> None:
 def test_blocks_do_not_change_the_hit_rate(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = scene()
     whole = hit_rate(*(tensors[key] for key in ("z", "y", "coarse_of")))
-    monkeypatch.setattr(semantics, "BLOCK", block)
+    monkeypatch.setattr(geometry, "BLOCK", block)
     assert hit_rate(*(tensors[key] for key in ("z", "y", "coarse_of"))) == whole
 
 

@@ -112,6 +112,7 @@ def test_classes_that_read_alike_cannot_be_told_apart() -> None:
         ("fish: [ray", "are not YAML; .* line 1"),
         ("fish: ray", "holds something else than groups; write lines like"),
         ("- [ray, shark]", "holds something else than groups"),
+        ("[" * 3000, "are not YAML"),
         ("", "holds something else than groups"),
         ("fish: [{ray: shark}]", "holds something else than groups"),
         ("trees: [maple tree]\nfish:\n", "no class in the group 'fish'"),

@@ -131,6 +131,13 @@ def test_descriptions_are_read_as_text_whatever_they_look_like(tmp_path: Path) -
         (b"- a\n- b", "must hold lines"),
         (b"a: [b, c]", "must hold lines"),
         (b"", "must hold lines"),
+        (b"[" * 3000, "is not YAML"),
+        # Each list holds the one before nine times: 9^8 values in a few lines.
+        (
+            b"a: &a [x]\n"
+            + b"".join(b"%c: &%c [%s]\n" % (98 + k, 98 + k, b"*%c," % (97 + k) * 9) for k in range(8)),
+            "must hold lines",
+        ),
         (b"a: !!python/object/apply:os.getcwd []", "must hold lines"),
     ],
 )

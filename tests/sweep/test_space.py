@@ -93,6 +93,8 @@ REFUSED = {
     "nothing": ("", r"wanted fields with their distributions"),
     "a list": ("- training.lr", r"wanted fields with their distributions"),
     "no YAML": ("a: [", r"is not YAML"),
+    "a day that is none": ("seed: {choice: [2024-13-45]}", r"is not YAML; month must be in"),
+    "lists without end": ("[" * 3000, r"is not YAML; maximum recursion depth"),
 }
 
 

@@ -41,29 +41,31 @@ def idx(class_names: tuple[str, ...]) -> Callable[[Mapping[str, Path], Data], Pa
 
 def cifar10(files: Mapping[str, Path], data: Data) -> Parts:
     """Five training batches and a test batch of 3x32x32 images."""
-    (names,) = _cifar(files["batches.meta"], "label_names")
+    names = _Cifar(files["batches.meta"]).listed("label_names", str)
 
     def part(batches: Iterable[str]) -> ImageSet:
-        pixels, labels = zip(*(_cifar(files[batch], "data", "labels") for batch in batches), strict=True)
-        numbers = [label for batch in labels for label in batch]
-        return ImageSet("", torch.cat([*map(_colour, pixels)]), torch.tensor(numbers), tuple(names))
+        read = [_Cifar(files[batch]) for batch in batches]
+        numbers = [label for batch in read for label in batch.listed("labels", int)]
+        images = torch.cat([batch.images() for batch in read])
+        return ImageSet("", images, torch.tensor(numbers), tuple(names))
 
     return part(f"data_batch_{number}" for number in range(1, 6)), part(["test_batch"])
 
 
 def cifar100(files: Mapping[str, Path], data: Data) -> Parts:
     """3x32x32 images with fine and coarse labels."""
-    fine_names, coarse_names = _cifar(files["meta"], "fine_label_names", "coarse_label_names")
+    meta = _Cifar(files["meta"])
+    names = [tuple(meta.listed(key, str)) for key in ("fine_label_names", "coarse_label_names")]
 
     def part(name: str) -> ImageSet:
-        pixels, fine, coarse = _cifar(files[name], "data", "fine_labels", "coarse_labels")
+        read = _Cifar(files[name])
         return ImageSet(
             "",
-            _colour(pixels),
-            torch.tensor(fine),
-            tuple(fine_names),
-            coarse=torch.tensor(coarse),
-            coarse_names=tuple(coarse_names),
+            read.images(),
+            torch.tensor(read.listed("fine_labels", int)),
+            names[0],
+            coarse=torch.tensor(read.listed("coarse_labels", int)),
+            coarse_names=names[1],
         )
 
     return part("train"), part("test")
@@ -145,21 +147,32 @@ def _labels(array: np.ndarray, path: Path) -> Tensor:
     return torch.from_numpy(array.reshape(-1).astype(np.int64))
 
 
-def _cifar(path: Path, *keys: str) -> list[Any]:
-    content = read_cifar(path)
-    return [_wanted(content, key, path) for key in keys]
+class _Cifar:
+    """A CIFAR file, of which nothing is taken for granted."""
 
+    def __init__(self, path: Path) -> None:
+        self.path, self.content = path, read_cifar(path)
 
-def _colour(pixels: np.ndarray) -> Tensor:
-    """(n, 3072), colour by colour and row by row -> (n, 3, 32, 32)."""
-    if pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != 3 * 32 * 32:
-        raise UserError(
-            f"CIFAR images must be uint8 (n, 3072), got {pixels.dtype} {pixels.shape}; fetch them again"
-        )
-    return torch.from_numpy(pixels).view(-1, 3, 32, 32)
+    def listed(self, key: str, kind: type) -> list[Any]:
+        """A list whose entries are all of one kind."""
+        value = _wanted(self.content, key, self.path)
+        if not isinstance(value, list) or not all(type(entry) is kind for entry in value):
+            raise UserError(f"{self.path}: {key} is no list of {kind.__name__} alone; fetch it again")
+        return value
+
+    def images(self) -> Tensor:
+        """(n, 3072), colour by colour and row by row -> (n, 3, 32, 32)."""
+        pixels = _wanted(self.content, "data", self.path)
+        if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != 3 * 32 * 32:
+            isarray = isinstance(pixels, np.ndarray)
+            got = f"uint8 {pixels.shape}" if isarray else type(pixels).__name__
+            raise UserError(f"{self.path}: CIFAR images must be uint8 (n, 3072), got {got}; fetch them again")
+        return torch.from_numpy(pixels).view(-1, 3, 32, 32)
 
 
 def _wanted(content: Mapping[str, Any], key: str, path: Path) -> Any:
     if key not in content:
-        raise UserError(f"{path} has no {key!r}; it holds {', '.join(sorted(content)) or 'nothing'}")
+        raise UserError(
+            f"{path} has no {key!r}; it holds {', '.join(sorted(map(str, content))) or 'nothing'}"
+        )
     return content[key]

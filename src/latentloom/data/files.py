@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # of Pillow, for these suffixes
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,14 @@ def undecodable(images: Images, workers: int) -> dict[int, str]:
 def _square(path: Path, size: int, resize: int) -> Image:
     from PIL import Image, ImageOps
 
-    with Image.open(path) as image:
+    # By its content a file could be of a format that Pillow reads by running another program.
+    with Image.open(path, formats=FORMATS) as image:
+        pixels, most = image.width * image.height, Image.MAX_IMAGE_PIXELS
+        if most is not None and pixels > most:
+            raise ValueError(
+                f"it has {pixels:,} pixels, more than the {most:,} that are read, for a small file can "
+                "hold more than fits in memory"
+            )
         # A JPEG several times too large is decoded at a fraction of its size.
         image.draft(None, (resize, resize))
         upright = ImageOps.exif_transpose(image)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
+import io
 import math
 import pickle
+import pickletools
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentloom.checks import UserError
+from latentloom.checks import UserError, reason
 
 UNSIGNED_BYTE = 0x08
 
@@ -45,16 +46,16 @@ def read_idx(path: Path) -> Tensor:
 
 def read_cifar(path: Path) -> dict[str, Any]:
     """The dictionary of a CIFAR pickle; whatever such a file does not need is refused unexecuted."""
-    with path.open("rb") as file:
-        try:
-            content = _CifarUnpickler(file, encoding="latin1").load()
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        except Exception as error:  # damaged pickles raise nearly anything
-            raise UserError(f"{path} is truncated or damaged ({error}); fetch it again") from error
-    if not isinstance(content, dict):
+    try:
+        content = _unpickled(path.read_bytes())
+        plain = {key: _plain(value) for key, value in content.items()} if isinstance(content, dict) else None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # damaged pickles raise nearly anything
+        raise UserError(f"{path} is truncated or damaged ({reason(error)}); fetch it again") from error
+    if plain is None:
         raise UserError(f"{path} holds a {type(content).__name__}, wanted the dictionary of a CIFAR file")
-    return content
+    return plain
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -81,18 +82,60 @@ def _uncompressed(path: Path) -> bytes:
         raise UserError(f"{path} is truncated or damaged ({error}); fetch it again") from error
 
 
-def _dtype(name: str, align: object = False, copy: object = False) -> np.dtype[Any]:
-    """`numpy.dtype` for old pickles, which pass 0 and 1 where NumPy now wants booleans."""
-    return np.dtype(name, align=bool(align), copy=bool(copy))
+def _unpickled(content: bytes) -> Any:
+    """What a pickle holds, of nothing but what CIFAR files are made of."""
+    for opcode, argument, _ in pickletools.genops(content):
+        # The unpickler makes room for as many remembered objects as the largest number says.
+        if opcode.name in ("LONG_BINPUT", "PUT") and (argument or 0) > len(content):
+            raise ValueError(f"it remembers object {argument}, and has {len(content)} bytes")
+    return _CifarUnpickler(io.BytesIO(content), encoding="latin1").load()
 
 
-_reconstruct: Any = np.zeros(0).__reduce__()[0]  # NumPy's own, wherever this version keeps it
+class _Array:
+    """Where a pickle makes a NumPy array; NumPy's own way of filling it trusts what it is told."""
+
+    values: np.ndarray
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], object, bool, str | bytes]) -> None:
+        _, shape, kind, by_columns, content = state
+        if not isinstance(kind, _Bytes):
+            raise TypeError("an array of something else than bytes")
+        raw = content.encode("latin1") if isinstance(content, str) else content
+        self.values = np.frombuffer(bytearray(raw), np.uint8).reshape(shape, order="F" if by_columns else "C")
+
+
+class _Bytes:
+    """Where a pickle makes the type of an array: uint8, whatever else it goes on to say of it."""
+
+    def __init__(self, name: str, *copied: object) -> None:
+        if name not in ("u1", "|u1", "uint8"):
+            raise TypeError(f"an array of {name}, not of bytes")
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """How a protocol that has no bytes says them; other codecs compress, or are imported by name."""
+    if encoding != "latin1":
+        raise ValueError(f"bytes in {encoding}, not in latin1")
+    return text.encode("latin1")
+
+
+def _plain(value: Any) -> Any:
+    return value.values if isinstance(value, _Array) else value
+
+
 ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _dtype,
-    ("_codecs", "encode"): codecs.encode,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Bytes,
+    ("_codecs", "encode"): _encode,
 }
 
 

@@ -23,9 +23,10 @@ def tinyimagenet(files: Mapping[str, Path], data: Data) -> Parts:
     words = dict(_pairs(files["words.txt"], "\t"))
     names = tuple(words.get(wnid, wnid).split(",")[0] for wnid in wnids)
     number = {wnid: label for label, wnid in enumerate(wnids)}
-    train = [(path, number[wnid]) for wnid in wnids for path in _pictures(root / "train" / wnid)]
+    train = [(path, number[wnid]) for wnid in wnids for path in _pictures(_below(root / "train", wnid))]
     annotations = _pairs(files["val/val_annotations.txt"], "\t")
-    test = [(root / "val" / "images" / file, number.get(wnid, len(wnids))) for file, wnid in annotations]
+    pictures = root / "val" / "images"
+    test = [(_below(pictures, file), number.get(wnid, len(wnids))) for file, wnid in annotations]
     return _image_set(train, names, size, data.resize), _image_set(test, names, size, data.resize)
 
 
@@ -35,7 +36,7 @@ def cub200(files: Mapping[str, Path], data: Data) -> Parts:
     names = tuple(name.partition(".")[2] or name for _, name in _pairs(files["classes.txt"]))
     label = dict(_pairs(files["image_class_labels.txt"]))
     for_training = dict(_pairs(files["train_test_split.txt"]))
-    images = [(number, root / "images" / file) for number, file in _pairs(files["images.txt"])]
+    images = [(number, _below(root / "images", file)) for number, file in _pairs(files["images.txt"])]
     for number, _ in images:
         if not label.get(number, "").isdigit() or for_training.get(number) not in ("0", "1"):
             raise UserError(f"{root}: image {number} has no label or no split; unpack the archive again")
@@ -66,6 +67,13 @@ def folder(files: Mapping[str, Path], data: Data) -> Parts:
         )
     sets = [_image_set(_labelled(part, names), tuple(names), size, data.resize) for part in parts]
     return sets[0], sets[1] if official else None
+
+
+def _below(top: Path, name: str) -> Path:
+    """The file of a name that a list of the data set gives, which must lie in its folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{top} is to hold {name!r}, which lies outside of it; unpack the archive again")
+    return top / name
 
 
 def _labelled(tops: Iterable[Path], names: list[str]) -> list[tuple[Path, int]]:

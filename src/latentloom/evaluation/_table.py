@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
+from latentloom.evaluation.blocks import all_finite, exact
 from latentloom.values import Direction
 
 PerImage = Callable[..., Tensor]
@@ -41,13 +42,21 @@ SCORES: dict[str, ScoreInfo] = {}
 
 
 def score(
-    *, better: Direction, low: float, high: float, per_image: PerImage | None = None
+    *,
+    better: Direction,
+    low: float,
+    high: float,
+    per_image: PerImage | None = None,
+    in_blocks: bool = False,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a function of tensors as a score, with its direction and its range.
 
     Its first tensor has a row per image, as has y, the second; those after them have a row per class.
     The wrapper leaves out unlabelled rows, works in float64 without gradient, and answers for the
     function where there is no row (the worst end of the range) or one that is not finite (nan).
+
+    A function that is to be fit for many images reads `in_blocks`: it gets the first tensor and y as they
+    are, and takes labelled rows in float64 from `blocks`, some at a time.
     """
 
     def register(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -56,13 +65,13 @@ def score(
 
         @functools.wraps(fn)
         def call(*tensors: Tensor, **options: object) -> Tensor:
-            rows = labelled_rows(*tensors[:2])
-            per_class = [tensor.detach().to(rows[0]) for tensor in tensors[2:]]
-            if len(rows[0]) == 0:
-                return rows[0].new_tensor(info.worst)
-            if not finite(rows[0]):
-                return rows[0].new_tensor(math.nan)
-            return fn(*rows, *per_class, **options)
+            rows = (checked_rows if in_blocks else labelled_rows)(*tensors[:2])
+            like = exact(rows[0][:0])  # where results lie, and their type
+            if not _any(*rows):
+                return like.new_tensor(info.worst)
+            if not all_finite(*rows):
+                return like.new_tensor(math.nan)
+            return fn(*rows, *(tensor.detach().to(like) for tensor in tensors[2:]), **options)
 
         info = SCORES[fn.__name__] = _described(call, better, low, high, per_image)
         return call
@@ -76,33 +85,39 @@ def find_score(name: str) -> ScoreInfo:
     return SCORES[name]
 
 
+def checked_rows(points: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Rows as they are, without gradient, and their labels in int64 on the device of `exact`."""
+    if points.ndim != 2 or not points.is_floating_point():
+        raise UserError(
+            f"a score reads floating (n, d) or (n, C), got {points.dtype} {tuple(points.shape)}; "
+            "flatten maps with flatten(1)"
+        )
+    if y is None:
+        return (points.detach(),)
+    if y.shape != points.shape[:1] or y.is_floating_point():
+        raise UserError(
+            f"y must be integer ({len(points)},), got {y.dtype} {tuple(y.shape)}; "
+            "from one-hot, pass y.argmax(1)"
+        )
+    return points.detach(), y.to(exact(points[:0]).device, torch.int64)
+
+
 def labelled_rows(points: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
     """Rows that have a label, the first tensor in float64; all rows where no labels are given.
 
     Distances between near points do not survive the cancellation in float32, and a score is taken
     rarely enough to afford better. A device without float64 hands over to the CPU.
     """
-    if points.ndim != 2 or not points.is_floating_point():
-        raise UserError(
-            f"a score reads floating (n, d) or (n, C), got {points.dtype} {tuple(points.shape)}; "
-            "flatten maps with flatten(1)"
-        )
-    device = "cpu" if points.device.type == "mps" else points.device
-    exact = points.detach().to(device, torch.float64)
-    if y is None:
-        return (exact,)
-    if y.shape != points.shape[:1] or y.is_floating_point():
-        raise UserError(
-            f"y must be integer ({len(points)},), got {y.dtype} {tuple(y.shape)}; "
-            "from one-hot, pass y.argmax(1)"
-        )
-    y = y.to(device, torch.int64)
-    return (exact, y) if (y >= 0).all() else (exact[y >= 0], y[y >= 0])
+    rows, *labels = checked_rows(points, y)
+    if not labels:
+        return (exact(rows),)
+    kept = labels[0] >= 0
+    return (exact(rows if kept.all() else rows[kept.to(rows.device)]), labels[0][kept])
 
 
-def finite(points: Tensor) -> bool:
-    """Whether all numbers are finite, of which there is at least one; makes no copy of them."""
-    return bool(torch.stack(points.aminmax()).isfinite().all())
+def _any(points: Tensor, y: Tensor | None = None) -> bool:
+    """Whether there is a row to judge."""
+    return len(points) > 0 if y is None else bool((y >= 0).any())
 
 
 def _described(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from latentloom.evaluation._table import SCORES, ScoreInfo
-from latentloom.evaluation.classification import macro_f1_of
+from latentloom.evaluation.blocks import all_finite
+from latentloom.evaluation.classification import macro_f1_of, predicted_classes
 from latentloom.evaluation.nearest import class_means
 from latentloom.evaluation.probes import knn_predictions, linear_predictions, stratified_rows
 from latentloom.evaluation.sampling import silhouettes_of
@@ -35,6 +36,7 @@ PAIRWISE: dict[str, Callable[[Latent], Tensor]] = {
     ),
 }
 EXACT = 50_000  # labelled images up to which nothing is sampled
+SUMS = 2**27  # images times classes up to which all silhouettes are taken, 1 GiB of summed distances
 SAMPLE = 2_000  # of more, those whose silhouettes are taken
 
 
@@ -55,7 +57,8 @@ def take_card(
 
     Of more than `exact` labelled images the silhouettes, whose time grows with n^2, are those of a
     stratified sample, each measured against all images, and probes judge a stratified sample of `exact`;
-    the finding says so, and its interval is that of the sample. All other scores are of every image.
+    the finding says so, and its interval is that of the sample. All other scores are of every image, read
+    some at a time, so that the latents may be a file that is mapped to memory.
 
     Args:
         latent: a whole split, with z (n, d), y (n,) and, where there are any, logits (n, C) and
@@ -92,6 +95,10 @@ class _Draw:
     exact: int
     sample: int
 
+    def too_many(self, y: Tensor, images: int) -> bool:
+        """Whether silhouettes of so many labelled images, of the classes y, have to be sampled."""
+        return images > self.exact or images * len(torch.unique(y[y >= 0])) > SUMS
+
     def mean(self, values: Tensor) -> Interval | None:
         """Of the mean of per-image values; None where there is nothing to resample."""
         if not self.resamples or len(values) < 2 or not values.isfinite().all():
@@ -100,9 +107,10 @@ class _Draw:
 
     def macro_f1(self, logits: Tensor, y: Tensor) -> Interval | None:
         """Of macro-F1; an image is drawn with what was predicted for it."""
-        if not self.resamples or len(y) < 2 or not logits.isfinite().all():
+        labels = y[y >= 0].cpu()
+        if not self.resamples or len(labels) < 2 or not all_finite(logits, y):
             return None
-        pairs = (logits.argmax(1).cpu().numpy(), y.cpu().numpy())
+        pairs = (predicted_classes(logits, y).cpu().numpy(), labels.numpy())
         return bootstrap_interval_of(_macro_f1, *pairs, resamples=self.resamples, seed=self.seed)
 
     def protocol(self, said: str, images: int, split: str, interval: Interval | None) -> str:
@@ -120,7 +128,7 @@ def _finding(name: str, info: ScoreInfo, latent: Latent, split: str, draw: _Draw
     tensors = [latent[key] for key in (*info.reads, *(key for key in info.may_read if key in latent))]
     counted = latent.y >= 0 if "y" in info.reads else torch.ones_like(latent.y, dtype=torch.bool)
     said, images = info.title, int(counted.sum())
-    if name in PAIRWISE and images > draw.exact:
+    if name in PAIRWISE and draw.too_many(PAIRWISE[name](latent), images):
         rows = stratified_rows(latent.y, draw.sample, draw.seed)
         values = silhouettes_of(latent.z, PAIRWISE[name](latent), rows)
         value, interval = values.mean(), draw.mean(values)
@@ -131,7 +139,7 @@ def _finding(name: str, info: ScoreInfo, latent: Latent, split: str, draw: _Draw
     else:
         value, interval = info.fn(*tensors), None
     if info is SCORES["macro_f1"]:
-        interval = draw.macro_f1(*(tensor[counted] for tensor in tensors))
+        interval = draw.macro_f1(*tensors)
     if "class_centres" in (*info.reads, *info.may_read):
         said += f"; class centres of {'training' if 'class_centres' in latent else 'the same'} latents"
     protocol = draw.protocol(said, images, split, interval)
@@ -142,7 +150,7 @@ def _probed(latent: Latent, train_z: Tensor, train_y: Tensor, split: str, draw: 
     labelled = int((latent.y >= 0).sum())
     judged = stratified_rows(latent.y, draw.exact, draw.seed)
     z, y = latent.z[judged], latent.y[judged]
-    finite = z.isfinite().all() and train_z.isfinite().all()
+    finite = all_finite(z) and all_finite(train_z)
     sampled = f"; judged on a stratified sample of {len(y):,}" if len(y) < labelled else ""
     found = {}
     for name, (predict, said) in PROBES.items():

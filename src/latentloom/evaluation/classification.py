@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from latentloom.evaluation._table import labelled_rows, score
+from latentloom.evaluation._table import checked_rows, score
+from latentloom.evaluation.blocks import all_finite, blocks
 from latentloom.evaluation.certainty import expected_calibration_error, softmax_confidence
 
 
@@ -17,13 +18,20 @@ def correct(logits: Tensor, y: Tensor) -> Tensor:
     nan for all where a labelled row of logits is not finite.
     """
     values = torch.full(y.shape, math.nan, dtype=torch.float64, device=y.device)
-    rows, labels = labelled_rows(logits, y)
-    if rows.isfinite().all():
-        values[y >= 0] = (rows.argmax(1) == labels).to(y.device, torch.float64)
+    rows, labels = checked_rows(logits, y)
+    if all_finite(rows, labels):
+        right = predicted_classes(rows, labels) == labels[labels >= 0]
+        values[y >= 0] = right.to(y.device, torch.float64)
     return values
 
 
-@score(better="higher", low=0.0, high=1.0, per_image=correct)
+def predicted_classes(logits: Tensor, y: Tensor) -> Tensor:
+    """The class with the largest logit, of each labelled image, (n,)."""
+    found = [rows.argmax(1) for rows, _ in blocks(logits, y)]
+    return torch.cat(found) if found else y[:0]
+
+
+@score(better="higher", low=0.0, high=1.0, per_image=correct, in_blocks=True)
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """Share of images whose largest logit is at their class.
 
@@ -31,10 +39,10 @@ def accuracy(logits: Tensor, y: Tensor) -> Tensor:
 
     Degenerate: of logits that are equal the first counts as the largest.
     """
-    return correct(logits, y).mean()
+    return correct(logits, y).nanmean()
 
 
-@score(better="higher", low=0.0, high=1.0, per_image=correct)
+@score(better="higher", low=0.0, high=1.0, per_image=correct, in_blocks=True)
 def micro_f1(logits: Tensor, y: Tensor) -> Tensor:
     """F1 of all classes taken together; with one label per image it equals accuracy.
 
@@ -42,11 +50,11 @@ def micro_f1(logits: Tensor, y: Tensor) -> Tensor:
 
     Degenerate: of logits that are equal the first counts as the largest.
     """
-    hits, predicted, actual = _tallies(logits.argmax(1), y)
+    hits, predicted, actual = _tallies(predicted_classes(logits, y), y[y >= 0])
     return 2 * hits.sum() / (predicted + actual).sum()
 
 
-@score(better="higher", low=0.0, high=1.0)
+@score(better="higher", low=0.0, high=1.0, in_blocks=True)
 def macro_f1(logits: Tensor, y: Tensor) -> Tensor:
     """F1 of each class, averaged: small classes count as much as large ones.
 
@@ -54,7 +62,7 @@ def macro_f1(logits: Tensor, y: Tensor) -> Tensor:
 
     Degenerate: classes that are neither in y nor predicted are left out.
     """
-    return macro_f1_of(logits.argmax(1), y)
+    return macro_f1_of(predicted_classes(logits, y), y[y >= 0])
 
 
 def macro_f1_of(predicted: Tensor, y: Tensor) -> Tensor:
@@ -64,7 +72,7 @@ def macro_f1_of(predicted: Tensor, y: Tensor) -> Tensor:
     return (2 * hits / (predictions + actual).clamp_min(1)).sum(-1) / present.sum(-1)
 
 
-@score(better="lower", low=0.0, high=1.0)
+@score(better="lower", low=0.0, high=1.0, in_blocks=True)
 def calibration_error(logits: Tensor, y: Tensor, *, bins: int = 15) -> Tensor:
     """Expected calibration error: how far confidence is from accuracy.
 
@@ -76,8 +84,9 @@ def calibration_error(logits: Tensor, y: Tensor, *, bins: int = 15) -> Tensor:
     Paper: Naeini et al. 2015, Obtaining well calibrated probabilities, AAAI; with 15 bins Guo et al. 2017,
     arXiv:1706.04599.
     """
-    predicted, confidence = softmax_confidence(logits)
-    return expected_calibration_error(confidence, predicted == y, bins=bins)
+    parts = [softmax_confidence(rows) for rows, _ in blocks(logits, y)]
+    predicted, confidence = (torch.cat(some) for some in zip(*parts, strict=True))
+    return expected_calibration_error(confidence, predicted == y[y >= 0], bins=bins)
 
 
 def _tallies(predicted: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

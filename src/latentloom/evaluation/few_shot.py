@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from latentloom.checks import UserError
-from latentloom.evaluation._table import finite, labelled_rows
+from latentloom.evaluation._table import labelled_rows
+from latentloom.evaluation.blocks import all_finite
 from latentloom.evaluation.certainty import distance_logits
 from latentloom.latent.geometry import Metric, unit
 
@@ -61,7 +62,7 @@ def few_shot_accuracy(
         )
     points, labels = labelled_rows(z, y)
     rows = _draws(labels, shots, queries, episodes, seed)
-    if not finite(points):
+    if not all_finite(points):
         return points.new_full((episodes,), math.nan)
     directed = unit(points) if metric == "cosine" else points
     return torch.stack([_accuracy(directed[drawn], shots, metric) for drawn in rows])

@@ -7,14 +7,16 @@ import math
 import torch
 from torch import Tensor
 
-from latentloom.evaluation._table import labelled_rows, score
-from latentloom.latent.geometry import class_centres as centres_of
+from latentloom.evaluation._table import checked_rows, score
+from latentloom.evaluation.blocks import blocks, exact
+from latentloom.evaluation.blocks import class_centres as centres_of
 from latentloom.latent.geometry import evenly, unit
 
+BLOCK = 2**22  # distances held at a time, 32 MiB
 LARGEST = 2000  # classes whose centres are compared pair by pair; of more, an even choice of so many
 
 
-@score(better="lower", low=0.0, high=math.inf)
+@score(better="lower", low=0.0, high=math.inf, in_blocks=True)
 def cluster_size(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -> Tensor:
     """Median distance of points to the centre of their class.
 
@@ -25,11 +27,10 @@ def cluster_size(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -> T
     Degenerate: 0 where every class is one point, and also where all points are one: read it with
     `centre_distance`, or take `size_to_distance`.
     """
-    centres, row = _located(z, y, class_centres)
-    return _median(torch.linalg.vector_norm(z - centres[row], dim=1))
+    return _median(_distances(z, y, *_located(z, y, class_centres)))
 
 
-@score(better="higher", low=0.0, high=math.inf)
+@score(better="higher", low=0.0, high=math.inf, in_blocks=True)
 def centre_distance(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -> Tensor:
     """Mean distance of class centres to their common mean.
 
@@ -38,12 +39,12 @@ def centre_distance(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -
 
     Degenerate: 0 where there is one class, or all class centres are in one place.
     """
-    centres = _present(_located(z, y, class_centres)[0])
+    centres = _present(_located(z, y, class_centres)[1])
     distances: Tensor = torch.linalg.vector_norm(centres - centres.mean(0), dim=1)
     return distances.mean()
 
 
-@score(better="lower", low=0.0, high=math.inf)
+@score(better="lower", low=0.0, high=math.inf, in_blocks=True)
 def size_to_distance(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -> Tensor:
     """Cluster size over centre distance; below 1 classes are tighter than they are apart.
 
@@ -56,7 +57,7 @@ def size_to_distance(z: Tensor, y: Tensor, class_centres: Tensor | None = None) 
     return ratio(size, centre_distance(z, y, *given))
 
 
-@score(better="higher", low=0.0, high=math.inf)
+@score(better="higher", low=0.0, high=math.inf, in_blocks=True)
 def centre_spacing(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -> Tensor:
     """Mean distance of two class centres.
 
@@ -65,13 +66,13 @@ def centre_spacing(z: Tensor, y: Tensor, class_centres: Tensor | None = None) ->
 
     Degenerate: 0 where there is one class, or all class centres are in one place.
     """
-    centres = _present(_located(z, y, class_centres)[0])
+    centres = _present(_located(z, y, class_centres)[1])
     chosen = centres[evenly(len(centres), LARGEST)]
     pairs = len(chosen) * (len(chosen) - 1) / 2
     return torch.pdist(chosen).sum() / max(pairs, 1)
 
 
-@score(better="higher", low=-1.0, high=1.0)
+@score(better="higher", low=-1.0, high=1.0, in_blocks=True)
 def centre_cosine(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -> Tensor:
     """Median cosine of points and the centre of their class.
 
@@ -80,8 +81,7 @@ def centre_cosine(z: Tensor, y: Tensor, class_centres: Tensor | None = None) -> 
 
     Degenerate: a point or a centre in the origin has the cosine 0.
     """
-    centres, row = _located(z, y, class_centres)
-    return _median((unit(z) * unit(centres)[row]).sum(1).clamp(-1, 1))
+    return _median(_cosines(z, y, *_located(z, y, class_centres)).clamp(-1, 1))
 
 
 def class_geometry(z: Tensor, y: Tensor, class_centres: Tensor) -> dict[str, Tensor]:
@@ -91,19 +91,28 @@ def class_geometry(z: Tensor, y: Tensor, class_centres: Tensor) -> dict[str, Ten
     the mean of all centres), nearest_centre (distance of its centre to the next one), centre_cosine
     (median cosine of its points and its centre).
     """
-    points, labels = labelled_rows(z, y)
-    centres = class_centres.to(points)
-    away = torch.linalg.vector_norm(points - centres[labels], dim=1)
-    cosine = (unit(points) * unit(centres)[labels]).sum(1)
-    apart = torch.cdist(centres, centres).fill_diagonal_(math.inf).nan_to_num(math.inf, math.inf)
-    rows = [labels == label for label in range(len(centres))]
+    points, y = checked_rows(z, y)
+    centres = class_centres.detach().to(exact(points[:0]))
+    labels, classes, there = y[y >= 0], torch.arange(len(centres), device=y.device), centres.isfinite().all(1)
+    nearest = centres.new_full((len(centres),), math.nan)
+    if there.any():
+        nearest[there] = nearest_other(centres[there], "use_mm_for_euclid_dist_if_necessary")[0]
     return {
-        "images": torch.stack([row.sum().double() for row in rows]),
-        "cluster_size": torch.stack([_median(away[row]) for row in rows]),
+        "images": labels.bincount(minlength=len(centres)).double(),
+        "cluster_size": _medians(_distances(points, y, classes, centres), labels, len(centres)),
         "centre_distance": torch.linalg.vector_norm(centres - _present(centres).mean(0), dim=1),
-        "nearest_centre": torch.where(centres.isfinite().all(1), apart.amin(1), math.nan),
-        "centre_cosine": torch.stack([_median(cosine[row]) for row in rows]),
+        "nearest_centre": nearest,
+        "centre_cosine": _medians(_cosines(points, y, classes, centres), labels, len(centres)),
     }
+
+
+def nearest_other(places: Tensor, mode: str = "donot_use_mm_for_euclid_dist") -> tuple[Tensor, Tensor]:
+    """Of the nearest other place, for each of some (c, d): distance (c,), inf for one alone, and row (c,)."""
+    found = []
+    for rows in torch.split(torch.arange(len(places), device=places.device), max(1, BLOCK // len(places))):
+        distances = torch.cdist(places[rows], places, compute_mode=mode)
+        found.append(distances.scatter(1, rows[:, None], math.inf).min(1))
+    return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
 
 
 def ratio(above: Tensor, below: Tensor) -> Tensor:
@@ -112,11 +121,24 @@ def ratio(above: Tensor, below: Tensor) -> Tensor:
 
 
 def _located(z: Tensor, y: Tensor, given: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Centres, and for each point the row of its class."""
+    """Classes, rising, and the centre of each."""
     if given is not None:
-        return given, y
-    _, centres, row = centres_of(z, y)
-    return centres, row
+        return torch.arange(len(given), device=given.device), given
+    classes, centres, _ = centres_of(z, y)
+    return classes, centres
+
+
+def _distances(z: Tensor, y: Tensor, classes: Tensor, centres: Tensor) -> Tensor:
+    """Of each labelled point to the centre of its class, (n,)."""
+    rows = ((points, centres[torch.searchsorted(classes, labels)]) for points, labels in blocks(z, y))
+    return torch.cat([torch.linalg.vector_norm(points - own, dim=1) for points, own in rows])
+
+
+def _cosines(z: Tensor, y: Tensor, classes: Tensor, centres: Tensor) -> Tensor:
+    """Of each labelled point and the centre of its class, (n,)."""
+    directions = unit(centres)
+    rows = ((points, directions[torch.searchsorted(classes, labels)]) for points, labels in blocks(z, y))
+    return torch.cat([(unit(points) * own).sum(1) for points, own in rows])
 
 
 def _present(centres: Tensor) -> Tensor:
@@ -125,7 +147,18 @@ def _present(centres: Tensor) -> Tensor:
 
 def _median(values: Tensor) -> Tensor:
     """Of those that are numbers; nan where there is none."""
-    found = values[~values.isnan()].sort().values
-    return (
-        found[[(len(found) - 1) // 2, len(found) // 2]].mean() if len(found) else values.new_tensor(math.nan)
-    )
+    return _medians(values, torch.zeros_like(values, dtype=torch.int64), 1)[0]
+
+
+def _medians(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """The median of the values of each group, (count,); those that are no numbers are left out."""
+    known = ~values.isnan()
+    values, groups = values[known], groups[known]
+    rising = values.argsort()
+    ordered = values[rising[groups[rising].argsort(stable=True)]]
+    counts = groups.bincount(minlength=count)
+    some = counts > 0
+    start = (counts.cumsum(0) - counts)[some]
+    medians = values.new_full((count,), math.nan)
+    medians[some] = (ordered[start + (counts[some] - 1) // 2] + ordered[start + counts[some] // 2]) / 2
+    return medians

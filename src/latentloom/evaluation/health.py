@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentloom.evaluation._table import labelled_rows
+from latentloom.evaluation._table import checked_rows
+from latentloom.evaluation.blocks import all_finite, blocks
 from latentloom.evaluation.structure import (
     components,
     effective_rank,
@@ -44,11 +45,11 @@ def latent_health(z: Tensor, y: Tensor) -> dict[str, float]:
 
     The silhouette is that of at most 1000 labelled points, the same rows in every call of as many rows.
     """
-    points, labels = labelled_rows(z, y)
-    drawn = np.random.default_rng(0).permutation(len(points))[:SAMPLE]
-    sample = torch.from_numpy(drawn).to(points.device)
+    rows = (y >= 0).nonzero()[:, 0]
+    drawn = np.random.default_rng(0).permutation(len(rows))[:SAMPLE]
+    sample = rows[torch.from_numpy(drawn).to(rows.device)]
     return {
-        "silhouette": silhouette(points[sample], labels[sample]).item(),
+        "silhouette": silhouette(z[sample], y[sample]).item(),
         "effective_rank": effective_rank(z).item(),
         "scatter_ratio": scatter_ratio(z, y).item(),
         "components": components(z).item(),
@@ -67,13 +68,13 @@ def collapse(z: Tensor, y: Tensor) -> str | None:
 
     Points that are not finite are not judged: a loss that is not finite names itself.
     """
-    points, labels = labelled_rows(z, y)
-    if len(points) < 2 or not points.isfinite().all():
+    points, labels = checked_rows(z, y)
+    if (labels >= 0).sum() < 2 or not all_finite(points, labels):
         return None
-    variances = principal_variances(points)
-    classes = len(torch.unique(labels))
+    variances = principal_variances(points, labels)
+    classes = len(torch.unique(labels[labels >= 0]))
     return (
-        _one_place(points, variances)
+        _one_place(points, labels, variances)
         or (_one_direction(variances) if classes > 2 else None)
         or (_no_better_than_chance(points, labels, variances) if classes > 1 else None)
     )
@@ -94,8 +95,9 @@ def posterior_collapse(mean: Tensor) -> str | None:
     return f"posterior on its prior: none of {mean.shape[1]} dimensions tells images apart"
 
 
-def _one_place(z: Tensor, variances: Tensor) -> str | None:
-    spread, far = variances.sum().sqrt().item(), z.square().sum(1).mean().sqrt().item()
+def _one_place(z: Tensor, y: Tensor, variances: Tensor) -> str | None:
+    squares = torch.cat([points.square().sum(1) for points, _ in blocks(z, y)])
+    spread, far = variances.sum().sqrt().item(), squares.mean().sqrt().item()
     if spread > max(ONE_PLACE * far, SHRUNK):
         return None
     return f"all points in one place: {spread:.1e} apart at a distance of {far:.1e} from the origin"
@@ -114,7 +116,7 @@ def _no_better_than_chance(z: Tensor, y: Tensor, variances: Tensor) -> str | Non
     Then (between / (C - 1)) / (within / (n - C)) is about 1, with a standard deviation of about
     sqrt(2 / ((C - 1) r)), r = (sum v)^2 / sum v^2 the number of directions that points vary in.
     """
-    n, classes = len(z), len(torch.unique(y))
+    n, classes = int((y >= 0).sum()), len(torch.unique(y[y >= 0]))
     if n < ENOUGH * classes:
         return None
     within, between = scatter(z, y)

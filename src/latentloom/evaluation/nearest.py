@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
-from latentloom.evaluation._table import finite, labelled_rows, score
-from latentloom.latent.geometry import Metric, class_centres, unit
+from latentloom.evaluation._table import checked_rows, score
+from latentloom.evaluation.blocks import all_finite, blocks, class_centres, exact
+from latentloom.latent.geometry import Metric, unit
 
 BLOCK = 2**22  # distances held at a time, 32 MiB
 
@@ -23,9 +24,8 @@ def class_means(z: Tensor, y: Tensor, classes: int) -> Tensor:
             [1.]], dtype=torch.float64)
     """
     means = torch.full((classes, z.shape[1]), math.nan, dtype=torch.float64, device=z.device)
-    if (y >= 0).any():
-        present, found, _ = class_centres(z[y >= 0].double(), y[y >= 0])
-        means[present] = found
+    present, found, _ = class_centres(z, y)
+    means[present] = found.to(means.device)
     return means
 
 
@@ -51,27 +51,35 @@ def nearest(z: Tensor, reference: Tensor, metric: Metric = "euclidean") -> Tenso
     usable = reference.isfinite().all(1).nonzero()[:, 0]
     if len(usable) == 0:
         raise UserError("no reference point is finite; is there a class with labelled images?")
-    points, places = z.double(), reference[usable].double()
-    if metric == "cosine":
-        points, places = unit(points), unit(places)
-    blocks = torch.split(points, max(1, BLOCK // len(places)))
-    return usable[torch.cat([torch.cdist(block, places).argmin(1) for block in blocks])]
+    places, step = exact(reference[usable]), max(1, BLOCK // len(usable))
+    found = [_nearest(some, places, metric) for points, _ in blocks(z) for some in torch.split(points, step)]
+    return usable[torch.cat(found)] if found else usable[:0]
+
+
+def _nearest(points: Tensor, places: Tensor, metric: Metric) -> Tensor:
+    """Row of the nearest place, (m,), of points few enough for all distances at once."""
+    if metric == "euclidean":
+        return torch.cdist(points, places).argmin(1)
+    found = torch.cdist(unit(points), unit(places)).argmin(1)
+    return found.masked_fill((points == 0).all(1), 0)  # all are as near, but for rounding
 
 
 def _right(z: Tensor, y: Tensor, reference: Tensor, metric: Metric = "euclidean") -> Tensor:
     """1 where the nearest reference is that of the class, else 0, (n,) float64; nan where unlabelled."""
     values = torch.full(y.shape, math.nan, dtype=torch.float64, device=y.device)
-    points, labels = labelled_rows(z, y)
-    if len(points) and finite(points) and reference.isfinite().all(1).any():
-        found = nearest(points, reference.to(points), metric)
-        values[y >= 0] = (found == labels).to(y.device, torch.float64)
+    points, labels = checked_rows(z, y)
+    there = (labels >= 0).any() and reference.isfinite().all(1).any()
+    if there and all_finite(points, labels):
+        places = reference.to(labels.device)
+        right = [nearest(some, places, metric) == own for some, own in blocks(points, labels)]
+        values[y >= 0] = torch.cat(right).to(y.device, torch.float64)
     return values
 
 
 _right_by_cosine = partial(_right, metric="cosine")
 
 
-@score(better="higher", low=0.0, high=1.0, per_image=_right)
+@score(better="higher", low=0.0, high=1.0, per_image=_right, in_blocks=True)
 def nearest_embedding_accuracy(z: Tensor, y: Tensor, class_embeddings: Tensor) -> Tensor:
     """Share of images whose nearest class embedding is that of their class.
 
@@ -81,10 +89,10 @@ def nearest_embedding_accuracy(z: Tensor, y: Tensor, class_embeddings: Tensor) -
 
     Paper: Moving Targets (2023), the classifier called euc_ce there.
     """
-    return _right(z, y, class_embeddings).mean()
+    return _right(z, y, class_embeddings).nanmean()
 
 
-@score(better="higher", low=0.0, high=1.0, per_image=_right_by_cosine)
+@score(better="higher", low=0.0, high=1.0, per_image=_right_by_cosine, in_blocks=True)
 def nearest_embedding_cosine_accuracy(z: Tensor, y: Tensor, class_embeddings: Tensor) -> Tensor:
     """Share of images whose class embedding of largest cosine is that of their class.
 
@@ -94,10 +102,10 @@ def nearest_embedding_cosine_accuracy(z: Tensor, y: Tensor, class_embeddings: Te
 
     Paper: Moving Targets (2023), the classifier called cos_ce there.
     """
-    return _right_by_cosine(z, y, class_embeddings).mean()
+    return _right_by_cosine(z, y, class_embeddings).nanmean()
 
 
-@score(better="higher", low=0.0, high=1.0, per_image=_right)
+@score(better="higher", low=0.0, high=1.0, per_image=_right, in_blocks=True)
 def nearest_centre_accuracy(z: Tensor, y: Tensor, class_centres: Tensor) -> Tensor:
     """Share of images whose nearest class centre is that of their class.
 
@@ -108,10 +116,10 @@ def nearest_centre_accuracy(z: Tensor, y: Tensor, class_centres: Tensor) -> Tens
 
     Paper: Moving Targets (2023), the classifier called euc there.
     """
-    return _right(z, y, class_centres).mean()
+    return _right(z, y, class_centres).nanmean()
 
 
-@score(better="higher", low=0.0, high=1.0, per_image=_right_by_cosine)
+@score(better="higher", low=0.0, high=1.0, per_image=_right_by_cosine, in_blocks=True)
 def nearest_centre_cosine_accuracy(z: Tensor, y: Tensor, class_centres: Tensor) -> Tensor:
     """Share of images whose class centre of largest cosine is that of their class.
 
@@ -121,4 +129,4 @@ def nearest_centre_cosine_accuracy(z: Tensor, y: Tensor, class_centres: Tensor) 
 
     Paper: Moving Targets (2023), the classifier called cos there.
     """
-    return _right_by_cosine(z, y, class_centres).mean()
+    return _right_by_cosine(z, y, class_centres).nanmean()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,11 +14,15 @@ from latentloom.checks import UserError, reason
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow import parquet
 
 T = TypeVar("T")
 LISTS = ("latent", "z", "embedding")  # columns of a table that hold a whole point
 LABELS = ("y", "label")  # columns that hold its class
 TRAIN = "train"  # in the column split
+# Of a table these are read together: rows, columns (of each, some megabytes are held), and bytes of a
+# column, for a row group may be the whole table.
+ROWS, COLUMNS, BUFFER = 2**13, 16, 2**16
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,10 @@ def read_points(path: Path) -> Points:
         raise UserError(f"there is no {path}; give a run's folder, or a .parquet, .npz or .npy file")
     if path.suffix not in readers:
         raise UserError(f"{path.name} is neither .parquet nor .npz nor .npy; latents are read from these")
-    return _readable(path, readers[path.suffix], "latents", "z and y")
+    points = _readable(path, readers[path.suffix], "latents", "z and y")
+    if points.z.ndim != 2:
+        raise UserError(f"{path}: z must be numbers (n, d), got {points.z.dtype} {points.z.shape}")
+    return points
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -52,7 +58,7 @@ def read_labels(path: Path) -> np.ndarray:
     if path.suffix == ".npy":
         return _readable(path, lambda path: np.load(path, allow_pickle=False), "labels", "numbers or names")
     lines = read_lines(path)
-    if all(line.lstrip("-").isdecimal() for line in lines):
+    if all(re.fullmatch(r"-?\d{1,18}", line) for line in lines):
         return np.array(lines, dtype=np.int64)
     return np.array(lines)
 
@@ -95,7 +101,7 @@ def _read_npz(path: Path) -> Points:
 def _read_parquet(path: Path) -> Points:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(path, buffer_size=BUFFER) as file:
         names = file.schema_arrow.names
         columns = point_columns(names)
         if not columns:
@@ -103,8 +109,7 @@ def _read_parquet(path: Path) -> Points:
                 f"{path} has no columns z_0, z_1, ..., and no column of lists called "
                 f"{', '.join(LISTS)}, but {_listed(names)}; wanted z and y"
             )
-        parts = (_rows(batch, path) for batch in file.iter_batches(columns=columns))
-        z = _filled(parts, file.metadata.num_rows)
+        z = _points(file, columns, path)
         label = next((name for name in LABELS if name in names), None)
         y = None if label is None else file.read([label]).column(label).to_pandas().to_numpy()
         split = file.read(["split"]).column("split").to_pandas().to_numpy() if "split" in names else None
@@ -120,6 +125,20 @@ def point_columns(names: Sequence[str]) -> list[str]:
     return found or [name for name in LISTS if name in names][:1]
 
 
+def _points(file: parquet.ParquetFile, columns: Sequence[str], path: Path) -> np.ndarray:
+    """The points of a table, (n, d) float32, in which each part that is read finds its place."""
+    whole = np.empty((file.metadata.num_rows, len(columns) if columns[0] not in LISTS else 0), np.float32)
+    for left in range(0, len(columns), COLUMNS):
+        top = 0
+        for batch in file.iter_batches(ROWS, columns=columns[left : left + COLUMNS]):
+            part = _rows(batch, path)
+            if not whole.shape[1]:
+                whole = np.empty((len(whole), part.shape[1]), np.float32)
+            whole[top : top + len(part), left : left + part.shape[1]] = part
+            top += len(part)
+    return whole
+
+
 def _rows(batch: pyarrow.RecordBatch, path: Path) -> np.ndarray:
     """The points of some rows, (m, d) float32."""
     if batch.schema.names[0] not in LISTS:
@@ -133,17 +152,6 @@ def _rows(batch: pyarrow.RecordBatch, path: Path) -> np.ndarray:
         )
     flat: np.ndarray = batch.column(0).flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(batch), -1).astype(np.float32)
-
-
-def _filled(parts: Iterator[np.ndarray], rows: int) -> np.ndarray:
-    """All parts in one array, each of which is let go when it is copied."""
-    first = next(parts, np.empty((0, 0), np.float32))
-    whole = np.empty((rows, first.shape[1]), np.float32)
-    end = 0
-    for part in itertools.chain([first], parts):
-        whole[end : end + len(part)] = part
-        end += len(part)
-    return whole
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from latentloom.evaluation._table import finite
+from latentloom.evaluation.blocks import all_finite
 
 BLOCK = 2**21  # distances held at a time, 16 MiB
+SUMS = 2**26  # summed distances held at a time, 512 MiB; with many classes the points are taken in parts
 RESOLVED = 1e-3  # of a point's distance from the origin; below it a product of coordinates cancels too much
 
 
@@ -18,8 +19,8 @@ def silhouettes_of(z: Tensor, y: Tensor, rows: Tensor) -> Tensor:
 
     The values that `silhouette_samples(z, y)[rows]` has, each as exact as there: a sample is taken of
     the points whose silhouette is asked for, never of those that it is measured against, so that small
-    classes keep their distances. Time m n d; memory m (C + d) float64 and 16 MiB of distances. z is
-    read block by block, so that it may be a file that is mapped to memory.
+    classes keep their distances. Time m n d; memory m d and at most m C float64, 512 MiB of sums and 16 MiB
+    of distances. z is read block by block, so that it may be a file that is mapped to memory.
 
     Args:
         z: points, (n, d) floating.
@@ -32,10 +33,17 @@ def silhouettes_of(z: Tensor, y: Tensor, rows: Tensor) -> Tensor:
     _, label, counts = torch.unique(y[labelled], return_inverse=True, return_counts=True)
     if len(counts) < 2:
         return z.new_full((len(rows),), -1.0, dtype=torch.float64)
+    parts = torch.split(rows, max(1, SUMS // len(counts)))
+    return torch.cat([_silhouettes(z, labelled, label, counts, part) for part in parts])
+
+
+def _silhouettes(z: Tensor, labelled: Tensor, label: Tensor, counts: Tensor, rows: Tensor) -> Tensor:
+    """Those of some rows, (m,); of the labelled points there are also the rows of their classes."""
     middle = z[rows].double().median(0).values
     points = z[rows].double() - middle
     own_class = label[torch.searchsorted(labelled, rows)]
     sums = _summed(z, middle, labelled, label, points, rows, len(counts))
+    known = sums.isfinite().all()
     own, other = _own_and_other(sums, own_class, counts)
     lost = torch.maximum(own, other) < RESOLVED * torch.linalg.vector_norm(points, dim=1)
     if lost.any():  # many far points in one place: measured directly
@@ -44,7 +52,7 @@ def silhouettes_of(z: Tensor, y: Tensor, rows: Tensor) -> Tensor:
     larger = torch.maximum(own, other)
     defined = (larger > 0) & (counts[own_class] > 1)
     found = torch.where(defined, (other - own) / larger, 0.0)
-    return torch.where(sums.isfinite().all(), found, math.nan)
+    return torch.where(known, found, math.nan)
 
 
 def _summed(
@@ -60,10 +68,10 @@ def _summed(
     """Summed distances from each class to each of some points, (C, m); nan where a point is not finite."""
     mode = "donot_use_mm_for_euclid_dist" if direct else "use_mm_for_euclid_dist"
     sums = points.new_zeros(classes, len(points))
-    step = max(1, BLOCK // len(points))
+    step = max(1, BLOCK // max(points.shape))
     for block, of in zip(torch.split(labelled, step), torch.split(label, step), strict=True):
         others = z[block].double()
-        if not finite(others):
+        if not all_finite(others):
             return sums.fill_(math.nan)
         distances = torch.cdist(others - middle, points, compute_mode=mode)
         distances.masked_fill_(block[:, None] == rows, 0.0)  # of a point to itself
@@ -72,7 +80,7 @@ def _summed(
 
 
 def _own_and_other(sums: Tensor, own_class: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean distance to the rest of the own class, and the least mean distance to another, (m,) each."""
+    """Mean distance to the rest of the own class, and the least to another, (m,) each; sums are lost."""
     own = sums.gather(0, own_class[None])[0] / (counts[own_class] - 1).clamp_min(1)
-    other = (sums / counts[:, None]).scatter(0, own_class[None], math.inf).amin(0)
+    other = sums.div_(counts[:, None]).scatter_(0, own_class[None], math.inf).amin(0)
     return own, other

@@ -12,19 +12,21 @@ import torch
 from torch import Tensor
 
 from latentloom.checks import UserError
-from latentloom.evaluation._table import finite, labelled_rows, score
+from latentloom.evaluation._table import checked_rows, score
+from latentloom.evaluation.blocks import all_finite
+from latentloom.evaluation.blocks import class_centres as centres_of
+from latentloom.evaluation.classification import predicted_classes
+from latentloom.evaluation.cosine import cosine_silhouettes
+from latentloom.evaluation.geometry import nearest_other
 from latentloom.evaluation.structure import silhouette_samples
-from latentloom.latent.geometry import class_centres as centres_of
 from latentloom.latent.geometry import evenly, unit
 
-BLOCK = 2**22  # distances held at a time, 32 MiB
 LARGEST = 2000  # classes that are compared pair by pair; of more, an even choice of so many
 DECIMALS = 6  # of distances of label embeddings, which come in float32
 SAME = 1e-6  # of the largest distance; distances that differ by less say nothing of order
-ONE_DIRECTION = 1e-28  # 1 - cos of directions that differ by rounding alone
 
 
-@score(better="higher", low=0.0, high=1.0)
+@score(better="higher", low=0.0, high=1.0, in_blocks=True)
 def hit_rate(z: Tensor, y: Tensor, coarse_of: Tensor, class_centres: Tensor | None = None) -> Tensor:
     """Share of classes whose nearest other class centre is of the same group.
 
@@ -40,9 +42,9 @@ def hit_rate(z: Tensor, y: Tensor, coarse_of: Tensor, class_centres: Tensor | No
     """
     classes, centres = _class_places(z, y, class_centres)
     if len(classes) < 2:
-        return z.new_zeros(())
+        return centres.new_zeros(())
     groups = groups_of(coarse_of, classes)
-    return (groups[_nearest_other(centres)] == groups).to(z.dtype).mean()
+    return (groups[nearest_other(centres)[1]] == groups).to(centres).mean()
 
 
 def hit_rate_ceiling(coarse_of: Tensor, classes: Tensor | None = None) -> float:
@@ -65,13 +67,13 @@ def cosine_silhouette_samples(z: Tensor, y: Tensor) -> Tensor:
     all. The mean of 1 - cos over a class needs its mean direction alone: exact in time n C d.
     """
     values = torch.full(y.shape, math.nan, dtype=torch.float64, device=z.device)
-    points, labels = labelled_rows(z, y)
-    if len(points) and finite(points):
-        values[y >= 0] = _cosine_silhouettes(points, labels).to(z.device)
+    points, labels = checked_rows(z, y)
+    if (labels >= 0).any() and all_finite(points, labels):
+        values[y >= 0] = cosine_silhouettes(points, labels).to(z.device)
     return values
 
 
-@score(better="higher", low=-1.0, high=1.0, per_image=cosine_silhouette_samples)
+@score(better="higher", low=-1.0, high=1.0, per_image=cosine_silhouette_samples, in_blocks=True)
 def silhouette_cosine(z: Tensor, y: Tensor) -> Tensor:
     """Mean silhouette by cosine distance: do classes differ in direction.
 
@@ -79,7 +81,7 @@ def silhouette_cosine(z: Tensor, y: Tensor) -> Tensor:
 
     Degenerate: as `silhouette`, and 0 for points of one direction.
     """
-    return cosine_silhouette_samples(z, y).mean()
+    return cosine_silhouette_samples(z, y).nanmean()
 
 
 def coarse_silhouette_samples(z: Tensor, y: Tensor, coarse_of: Tensor) -> Tensor:
@@ -105,7 +107,7 @@ def coarse_silhouette(z: Tensor, y: Tensor, coarse_of: Tensor) -> Tensor:
     return coarse_silhouette_samples(z, y, coarse_of).mean()
 
 
-@score(better="higher", low=-1.0, high=1.0, per_image=coarse_cosine_silhouette_samples)
+@score(better="higher", low=-1.0, high=1.0, per_image=coarse_cosine_silhouette_samples, in_blocks=True)
 def coarse_silhouette_cosine(z: Tensor, y: Tensor, coarse_of: Tensor) -> Tensor:
     """Mean silhouette of groups by cosine distance.
 
@@ -113,10 +115,10 @@ def coarse_silhouette_cosine(z: Tensor, y: Tensor, coarse_of: Tensor) -> Tensor:
 
     Degenerate: as `coarse_silhouette`, and 0 for points of one direction.
     """
-    return coarse_cosine_silhouette_samples(z, y, coarse_of).mean()
+    return coarse_cosine_silhouette_samples(z, y, coarse_of).nanmean()
 
 
-@score(better="higher", low=-1.0, high=1.0)
+@score(better="higher", low=-1.0, high=1.0, in_blocks=True)
 def semantic_spearman(
     z: Tensor, y: Tensor, label_embeddings: Tensor, class_centres: Tensor | None = None
 ) -> Tensor:
@@ -133,7 +135,7 @@ def semantic_spearman(
     return _correlation(*_distances(label_embeddings, *_class_places(z, y, class_centres)), ranked=True)
 
 
-@score(better="higher", low=-1.0, high=1.0)
+@score(better="higher", low=-1.0, high=1.0, in_blocks=True)
 def semantic_pearson(
     z: Tensor, y: Tensor, label_embeddings: Tensor, class_centres: Tensor | None = None
 ) -> Tensor:
@@ -146,7 +148,7 @@ def semantic_pearson(
     return _correlation(*_distances(label_embeddings, *_class_places(z, y, class_centres)), ranked=False)
 
 
-@score(better="higher", low=-1.0, high=1.0)
+@score(better="higher", low=-1.0, high=1.0, in_blocks=True)
 def coarse_spearman(z: Tensor, y: Tensor, coarse_of: Tensor, coarse_embeddings: Tensor) -> Tensor:
     """Rank correlation of distances between the centres of groups and between their names.
 
@@ -159,7 +161,7 @@ def coarse_spearman(z: Tensor, y: Tensor, coarse_of: Tensor, coarse_embeddings: 
     return _correlation(*_distances(coarse_embeddings, *_group_places(z, y, coarse_of)), ranked=True)
 
 
-@score(better="higher", low=-1.0, high=1.0)
+@score(better="higher", low=-1.0, high=1.0, in_blocks=True)
 def coarse_pearson(z: Tensor, y: Tensor, coarse_of: Tensor, coarse_embeddings: Tensor) -> Tensor:
     """Linear correlation of distances between the centres of groups and between their names.
 
@@ -170,7 +172,7 @@ def coarse_pearson(z: Tensor, y: Tensor, coarse_of: Tensor, coarse_embeddings: T
     return _correlation(*_distances(coarse_embeddings, *_group_places(z, y, coarse_of)), ranked=False)
 
 
-@score(better="lower", low=0.0, high=2.0)
+@score(better="lower", low=0.0, high=2.0, in_blocks=True)
 def severity(logits: Tensor, y: Tensor, label_embeddings: Tensor) -> Tensor:
     """Mean distance in meaning from the true class to the predicted one, over mistakes.
 
@@ -179,10 +181,10 @@ def severity(logits: Tensor, y: Tensor, label_embeddings: Tensor) -> Tensor:
 
     Degenerate: 0 without a mistake; of logits that are equal the first counts as the largest.
     """
-    predicted = logits.argmax(1)
+    predicted, y = predicted_classes(logits, y), y[y >= 0]
     wrong = predicted != y
     if not wrong.any():
-        return logits.new_zeros(())
+        return label_embeddings.new_zeros(())
     check_classes(label_embeddings, torch.maximum(predicted, y), "label_embeddings")
     directions = unit(label_embeddings)
     cosines = (directions[predicted[wrong]] * directions[y[wrong]]).sum(1)
@@ -192,15 +194,15 @@ def severity(logits: Tensor, y: Tensor, label_embeddings: Tensor) -> Tensor:
 def right_group(logits: Tensor, y: Tensor, coarse_of: Tensor) -> Tensor:
     """1 where the predicted class is of the true group, else 0, (n,); nan where unlabelled or not finite."""
     values = torch.full(y.shape, math.nan, dtype=torch.float64, device=y.device)
-    rows, labels = labelled_rows(logits, y)
-    if rows.isfinite().all():
+    rows, labels = checked_rows(logits, y)
+    if all_finite(rows, labels):
         groups = coarse_of.to(labels.device)
-        right = _groups(rows.argmax(1), groups) == _groups(labels, groups)
+        right = _groups(predicted_classes(rows, labels), groups) == _groups(labels[labels >= 0], groups)
         values[y >= 0] = right.to(y.device, torch.float64)
     return values
 
 
-@score(better="higher", low=0.0, high=1.0, per_image=right_group)
+@score(better="higher", low=0.0, high=1.0, per_image=right_group, in_blocks=True)
 def coarse_accuracy(logits: Tensor, y: Tensor, coarse_of: Tensor) -> Tensor:
     """Share of images whose predicted class is of the right group.
 
@@ -208,7 +210,7 @@ def coarse_accuracy(logits: Tensor, y: Tensor, coarse_of: Tensor) -> Tensor:
 
     Degenerate: of logits that are equal the first counts as the largest.
     """
-    return right_group(logits, y, coarse_of).mean()
+    return right_group(logits, y, coarse_of).nanmean()
 
 
 def groups_of(coarse_of: Tensor, classes: Tensor) -> Tensor:
@@ -242,40 +244,11 @@ def _class_places(z: Tensor, y: Tensor, given: Tensor | None) -> tuple[Tensor, T
     return present, given[present]
 
 
-def _nearest_other(places: Tensor) -> Tensor:
-    """For each place (c, d) the row of the nearest other one, (c,)."""
-    found = []
-    for rows in torch.split(torch.arange(len(places), device=places.device), max(1, BLOCK // len(places))):
-        distances = torch.cdist(places[rows], places, compute_mode="donot_use_mm_for_euclid_dist")
-        found.append(distances.scatter(1, rows[:, None], math.inf).argmin(1))
-    return torch.cat(found)
-
-
-def _cosine_silhouettes(z: Tensor, y: Tensor) -> Tensor:
-    """Silhouettes by 1 - cos(u, v) = (|u - v|^2 + [u = 0] + [v = 0]) / 2, of directions u and v."""
-    lengths = torch.linalg.vector_norm(z, dim=1, keepdim=True)
-    directions, nowhere = z / lengths.clamp_min(torch.finfo(z.dtype).tiny), (lengths == 0).to(z.dtype)
-    _, middles, row = centres_of(directions, y)
-    counts = row.bincount()
-    if len(counts) < 2:
-        return z.new_full((len(z),), -1.0)
-    within = (directions - middles[row]).square().sum(1) + nowhere[:, 0]  # (n,), summed over each class below
-    spread = within.new_zeros(len(counts)).index_add(0, row, within) / counts
-    apart = torch.cdist(directions, middles, compute_mode="donot_use_mm_for_euclid_dist").square()
-    means = (apart + spread + nowhere) / 2  # (n, C): from each point to all of a class, itself included
-    own = means.gather(1, row[:, None])[:, 0] * counts[row] - nowhere[:, 0]
-    own = own / (counts[row] - 1).clamp_min(1)
-    other = means.scatter(1, row[:, None], math.inf).amin(1)
-    larger = torch.maximum(own, other)
-    defined = (larger > ONE_DIRECTION) & (counts[row] > 1)
-    return torch.where(defined, (other - own) / larger, 0.0)
-
-
 def _group_places(z: Tensor, y: Tensor, coarse_of: Tensor) -> tuple[Tensor, Tensor]:
     """The groups that have a point (g,), and the means of their points (g, d)."""
     check_classes(coarse_of, y, "coarse_of")
-    group = coarse_of.long()[y]
-    groups, centres, _ = centres_of(z[group >= 0], group[group >= 0])
+    group = torch.where(y >= 0, coarse_of.long()[y.clamp_min(0)], -1)
+    groups, centres, _ = centres_of(z, group)
     return groups, centres
 
 

@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from latentloom.evaluation._table import finite, labelled_rows, score
+from latentloom.evaluation._table import labelled_rows, score
+from latentloom.evaluation.blocks import all_finite, blocks, class_centres
 from latentloom.evaluation.geometry import ratio
-from latentloom.latent.geometry import centred, class_centres
+from latentloom.latent.geometry import centred
 
 BLOCK = 2**20  # distances held at a time, 8 MiB
 RESOLVED = 1e-3  # of a point's distance from the origin; below it a product of coordinates cancels too much
@@ -30,7 +31,7 @@ def silhouette_samples(z: Tensor, y: Tensor) -> Tensor:
     """
     values = torch.full(y.shape, math.nan, dtype=torch.float64, device=z.device)
     points, labels = labelled_rows(z, y)
-    if len(points) and finite(points):
+    if len(points) and all_finite(points):
         order = labels.argsort(stable=True)
         _, counts = torch.unique(labels, return_counts=True)
         by_class = _silhouettes(_unit_scale(points[order]), counts)
@@ -53,7 +54,7 @@ def silhouette(z: Tensor, y: Tensor) -> Tensor:
     return silhouette_samples(z, y).mean()
 
 
-@score(better="lower", low=0.0, high=math.inf)
+@score(better="lower", low=0.0, high=math.inf, in_blocks=True)
 def scatter_ratio(z: Tensor, y: Tensor) -> Tensor:
     """Squared spread inside classes over squared spread between class means.
 
@@ -64,7 +65,7 @@ def scatter_ratio(z: Tensor, y: Tensor) -> Tensor:
     return ratio(*scatter(z, y))
 
 
-@score(better="higher", low=1.0, high=math.inf)
+@score(better="higher", low=1.0, high=math.inf, in_blocks=True)
 def effective_rank(z: Tensor) -> Tensor:
     """Number of dimensions that the points use: exp of the entropy of their variances.
 
@@ -78,12 +79,12 @@ def effective_rank(z: Tensor) -> Tensor:
     their squares, the variances.
     """
     variances = principal_variances(z)
-    shares = variances / variances.sum().clamp_min(torch.finfo(z.dtype).tiny)
+    shares = variances / variances.sum().clamp_min(torch.finfo(variances.dtype).tiny)
     entropy: Tensor = torch.special.entr(shares).sum()
     return entropy.exp().clamp_min(1.0)
 
 
-@score(better="higher", low=0.0, high=math.inf)
+@score(better="higher", low=0.0, high=math.inf, in_blocks=True)
 def components(z: Tensor) -> Tensor:
     """Number of principal components that hold 95 % of the variance.
 
@@ -94,22 +95,33 @@ def components(z: Tensor) -> Tensor:
     """
     variances = principal_variances(z)
     before = variances.cumsum(0) - variances
-    return (before < 0.95 * variances.sum()).sum().to(z.dtype)
+    return (before < 0.95 * variances.sum()).sum().to(variances)
 
 
 def scatter(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of squares within classes and between class means; they add up to that of the points."""
-    z = centred(z)
-    _, centres, row = class_centres(z, y)
-    return (z - centres[row]).square().sum(), (centres[row] - z.mean(0)).square().sum()
+    """Sums of squares within classes and between class means; they add up to that of the labelled points."""
+    classes, centres, counts = class_centres(z, y)
+    own = (points - centres[torch.searchsorted(classes, labels)] for points, labels in blocks(z, y))
+    within = torch.stack([away.square().sum() for away in own]).sum()
+    # About one of them, so that centres that are all the same are 0 exactly.
+    apart = centres - centres[0]
+    mean = (counts[:, None] * apart).sum(0) / counts.sum()
+    return within, (counts * (apart - mean).square().sum(1)).sum()
 
 
-def principal_variances(z: Tensor) -> Tensor:
-    """Eigenvalues of the covariance of finite points, falling, (min(n, d),)."""
-    z = centred(z)
-    z = z - z.mean(0)
-    gram = z.T @ z if z.shape[1] <= len(z) else z @ z.T
-    rising: Tensor = torch.linalg.eigvalsh(gram / len(z))
+def principal_variances(z: Tensor, y: Tensor | None = None) -> Tensor:
+    """Eigenvalues of the covariance of finite points, falling, (min(n, d),): of all, or the labelled."""
+    one = torch.zeros(len(z), dtype=torch.int64, device=z.device) if y is None else y.clamp(-1, 0)
+    (mean,), n = class_centres(z, one)[1], int((one >= 0).sum())
+    if z.shape[1] > n:
+        rows = torch.cat([points - mean for points, _ in blocks(z, one)])
+        gram = rows @ rows.T
+    else:
+        gram = mean.new_zeros(len(mean), len(mean))
+        for points, _ in blocks(z, one):
+            away = points - mean
+            gram.addmm_(away.T, away)
+    rising: Tensor = torch.linalg.eigvalsh(gram / n)
     return rising.flip(0).clamp_min(0.0)
 
 
@@ -166,5 +178,9 @@ def _sums(distances: Tensor, counts: Tensor) -> Tensor:
 def _own_and_other(sums: Tensor, row: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Mean distance to the rest of the own class, and the least mean distance to another."""
     own = sums.gather(1, row[:, None])[:, 0] / (counts[row] - 1).clamp_min(1)
-    other = (sums / counts).scatter(1, row[:, None], math.inf).amin(1)
-    return own, other
+    step = max(1, BLOCK // len(counts))
+    others = [
+        (some / counts).scatter_(1, label[:, None], math.inf).amin(1)
+        for some, label in zip(torch.split(sums, step), torch.split(row, step), strict=True)
+    ]
+    return own, torch.cat(others)

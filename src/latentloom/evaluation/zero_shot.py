@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from latentloom.checks import UserError
-from latentloom.evaluation._table import finite, labelled_rows
+from latentloom.evaluation._table import labelled_rows
+from latentloom.evaluation.blocks import all_finite
 from latentloom.evaluation.nearest import nearest
 
 
@@ -54,7 +55,7 @@ def zero_shot_accuracy(
     asked = torch.isin(labels, classes)
     if not asked.any():
         raise UserError(f"no image is of the held-out classes {classes.tolist()}; give latents of theirs")
-    if not finite(points[asked]):
+    if not all_finite(points[asked]):
         return points.new_tensor(math.nan)
     among = torch.arange(len(label_embeddings), device=labels.device) if generalised else classes
     found = among[nearest(points[asked], label_embeddings.to(points)[among], "cosine")]

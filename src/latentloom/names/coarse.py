@@ -116,7 +116,7 @@ def read_groups(path: Path) -> dict[str, list[str]]:
         raise UserError(
             f"cannot read the groups in {path}: {error.strerror}; give 'paper' or a YAML file"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:  # the second where lists are nested without end
         raise UserError(f"the groups in {path} are not YAML; {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict) or not all(map(_is_list_of_names, tree.values())):
         raise UserError(f"{path} holds something else than groups; write lines like 'fish: [ray, shark]'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -81,12 +82,14 @@ def read_descriptions(path: str | Path) -> dict[str, str]:
     try:
         # Everything is text to this loader: 7 and yes are names too.
         found = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text; nested without end
         raise UserError(
             f"{path} is not YAML ({' '.join(str(error).split())}); write lines `name: text`"
         ) from error
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        raise UserError(f"{path} must hold lines `name: text`, a text for each class, got {str(found)[:80]}")
+        raise UserError(
+            f"{path} must hold lines `name: text`, a text for each class, got {reprlib.repr(found)}"
+        )
     return found
 
 

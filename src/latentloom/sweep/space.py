@@ -65,11 +65,16 @@ def load_space(name: str, base: Train) -> tuple[Axis, ...]:
         base: what the values are set in; every bound and every choice must give a valid configuration.
     """
     try:
-        return _checked(yaml.safe_load(_source(name)), base)
-    except yaml.YAMLError as error:
-        raise UserError(f"the search space {name} is not YAML; {' '.join(str(error).split())}") from error
+        return _checked(_plain(_source(name)), base)
     except UserError as error:
         raise UserError(f"the search space {name}: {error}") from error
+
+
+def _plain(content: bytes) -> Any:
+    try:
+        return yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # impossible dates; nested without end
+        raise UserError(f"it is not YAML; {' '.join(str(error).split())}") from error
 
 
 def with_values(base: Train, values: Mapping[str, Value]) -> Train:
