@@ -3,6 +3,7 @@
     python benchmarks/semi_supervised.py tune
     python benchmarks/semi_supervised.py few
     python benchmarks/semi_supervised.py grid
+    python benchmarks/semi_supervised.py joint
     python benchmarks/semi_supervised.py headline
     python benchmarks/semi_supervised.py errors
 
@@ -16,6 +17,8 @@ few     how most is made of 60 labels: shifted images and pseudo-labels, by the 
         chosen for 60 labels or for 6,000
 grid    every model with 60, 6,000 and all labels, latent dimension 10, three seeds; and once each with 6
         labels, and with dimension 2
+joint   the metric VAE with all labels: which metric loss, its weight, and what the weight of the divergence
+        starts at, by the same rule on the same images, with the convolutional pair
 headline
         the cells of most interest with the convolutional pair: 60 labels as `few` chose, 6,000 and all; once
         on images as they are, then on shifted ones
@@ -107,7 +110,16 @@ WAYS: dict[str, dict[str, str]] = {
 }
 CONVOLUTIONAL = {"model.encoder": "conv", "model.decoder": "conv"}
 MOST = "shifted, pseudo-labels for up to all"  # what `few` chose
-TUNED = ("tune", "few")  # the stages that choose
+# Recipe, its metric loss, what the weight of the divergence starts at, the weight of the metric loss.
+JOINT = [
+    *(
+        ("metric-vae", "triplet", start, weight)
+        for weight in ("1000", "10000")
+        for start in ("0", "0.01", "0.1")
+    ),
+    *(("metric-vae-supcon", "supcon", "0.01", weight) for weight in ("100", "1000", "10000")),
+]
+TUNED = ("tune", "few", "joint")  # the stages that choose
 
 
 @dataclass(frozen=True)
@@ -194,7 +206,19 @@ def few() -> list[Asked]:
     ]
 
 
-STAGES = {"few": few, "tune": tune, "grid": grid, "headline": headline, "errors": errors}
+def joint() -> list[Asked]:
+    return [
+        Asked(
+            recipe,
+            ALL,
+            {**CONVOLUTIONAL, f"{KL}.weight.start": start, f"objective.terms.{loss}.weight": weight},
+            1,
+        )
+        for recipe, loss, start, weight in JOINT
+    ]
+
+
+STAGES = {"few": few, "joint": joint, "tune": tune, "grid": grid, "headline": headline, "errors": errors}
 
 
 def main() -> None:

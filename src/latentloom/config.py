@@ -181,7 +181,10 @@ class Training:
     eval_after_first_epoch: bool = (
         False  # batch norm and dropout stay still, as the code of Moving Targets had it
     )
-    precision: str = "32-true"
+    precision: str = (
+        "32-true"  # of networks, as Lightning names it: 16-mixed, bf16-mixed, 64-true; losses have 32
+    )
+    compile: bool = False  # networks by torch.compile; some tens of seconds at the start
     accelerator: str = "auto"
     devices: int = 1  # processes on each machine that train as one, each with a part of every batch
     num_nodes: int = 1  # machines

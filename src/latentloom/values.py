@@ -183,3 +183,4 @@ class Record:
     versions: Mapping[str, str]
     hardware: str
     warnings: Sequence[str] = ()
+    data_path: str = ""  # how training images came to the model

@@ -170,6 +170,42 @@ def test_a_run_of_before_a_field_existed_is_read(finished, tmp_path):
         run(tied, folder, recipe="x", progress=False)
 
 
+def test_compiled_networks_are_called_learn_the_same_and_keep_the_names_of_their_weights(
+    finished, tmp_path, monkeypatch
+):
+    compiled, compile_with = [], torch.nn.Module.compile
+
+    def count(graph, example_inputs):
+        compiled.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_with(self, backend=count))
+    record = run(quick("latent-boost", ("training.compile", "true")), tmp_path, recipe="x", progress=False)
+    assert compiled
+    for row, plain in zip(record.history, finished[1].history, strict=True):
+        assert row["train/total"] == pytest.approx(plain["train/total"], rel=1e-5)
+    assert (
+        load_file(tmp_path / "model.safetensors").keys()
+        == load_file(finished[0] / "model.safetensors").keys()
+    )
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_precision_of_networks(precision, finished, tmp_path):
+    record = run(
+        quick("latent-boost", ("training.precision", precision)), tmp_path, recipe="x", progress=False
+    )
+    near = 0.05 if precision == "bf16-mixed" else 1e-4
+    first, plain = record.history[0]["train/total"], finished[1].history[0]["train/total"]
+    assert first != plain
+    assert first == pytest.approx(plain, rel=near)
+
+
+def test_how_images_came_to_the_model_is_in_the_record(finished):
+    assert finished[1].data_path == "uint8 on cpu"
+    assert load_record(finished[0] / "record.json").data_path == "uint8 on cpu"
+
+
 def test_another_configuration_is_refused(finished):
     with pytest.raises(UserError, match=r"another configuration \(differs in training.lr\)"):
         run(quick("latent-boost", ("training.lr", "0.5")), finished[0], recipe="x", progress=False)

@@ -16,6 +16,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import grid_sample, pad
 
+from latentloom.data.transfer import sent
+
 Policy = list[tuple[tuple[str, float, int | None], ...]]  # pairs of (operation, probability, level)
 Operation = Callable[[Tensor, float], Tensor]  # images (n, c, h, w), strength -> images
 UNSIGNED = ("Posterize", "Solarize")  # the others with a level have a direction, drawn for each image
@@ -50,8 +52,8 @@ def crop(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
         pad(x, (left, left, up, up)).unfold(2, h, 1).unfold(3, w, 1)
     )  # (b, c, 2 up + 1, 2 left + 1, h, w)
     n, here = _place(x, place)
-    top = torch.randint(2 * up + 1, (n,), generator=generator)[here].to(device)
-    side = torch.randint(2 * left + 1, (n,), generator=generator)[here].to(device)
+    top = sent(torch.randint(2 * up + 1, (n,), generator=generator)[here], device)
+    side = sent(torch.randint(2 * left + 1, (n,), generator=generator)[here], device)
     return windows[torch.arange(b, device=device), :, top, side]
 
 
@@ -59,7 +61,7 @@ def flip(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
     """Mirror each image (b, c, h, w) left to right with probability 1/2."""
     n, here = _place(x, place)
     mirrored = torch.rand(n, generator=generator)[here] < 0.5
-    return torch.where(mirrored.to(x.device)[:, None, None, None], x.flip(-1), x)
+    return torch.where(sent(mirrored, x.device)[:, None, None, None], x.flip(-1), x)
 
 
 def resized_crop(x: Tensor, generator: Generator, place: Place | None = None) -> Tensor:
@@ -71,7 +73,7 @@ def resized_crop(x: Tensor, generator: Generator, place: Place | None = None) ->
     """
     h, w = x.shape[2:]
     n, here = _place(x, place)
-    size, start = (t[here].float().to(x.device) for t in _windows(n, h, w, generator))
+    size, start = (sent(t[here].float(), x.device) for t in _windows(n, h, w, generator))
     rows, columns = _read_at(start[:, 0], size[:, 0], h), _read_at(start[:, 1], size[:, 1], w)
     places = torch.stack([columns[:, None, :].expand(-1, h, w), rows[:, :, None].expand(-1, h, w)], -1)
     return grid_sample(x.float(), places, align_corners=False).round().to(x.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from latentloom.checks import UserError, check_choice
 from latentloom.data.augmentation import AUGMENTATIONS, Place
+from latentloom.data.transfer import fits, path_of, sent
 from latentloom.values import Images, ImageSet
 
 AHEAD = 4  # batches of files that are being decoded while one is used
@@ -73,8 +74,9 @@ class Batches:
 
     A batch holds "x" uint8 (b, c, h, w), "y" (b,), "row" (b,), the row of each image in the set, and
     "coarse" (b,) where there is one. All batches are whole: what is left of an epoch is dropped, unless
-    the set is smaller than a batch. Images in memory are kept on the device, files are decoded in
-    `workers` threads a few batches ahead.
+    the set is smaller than a batch. Images in memory are kept on the device as long as they leave half of
+    what is free on a GPU, else they are sent there batch by batch; files are decoded in `workers` threads a
+    few batches ahead. `path` says in words which it is. Nothing that is sent makes the processor wait.
 
     The order of an epoch depends on (seed, epoch) and the augmentation of a batch on (seed, step), so
     the position is one integer, and a loader that has taken it over from another goes on bit for bit.
@@ -111,8 +113,10 @@ class Batches:
                 f"wanted batches of at least one image, got size {size} of {len(image_set)} images"
             )
         images = image_set.images
-        resident = images.to(device) if isinstance(images, Tensor) else images
-        self.image_set = replace(_labels_on(image_set, device), images=resident)
+        self.path = path_of(images, device, workers)
+        resident = isinstance(images, Tensor) and fits(images, device)
+        kept = images.to(device) if resident else images  # type: ignore[union-attr]
+        self.image_set = replace(_labels_on(image_set, device), images=kept)
         self.size, self.seed, self.workers = size if order else min(size, len(image_set)), seed, workers
         self.augment = tuple(augment)
         self.order = order or Shuffled(len(image_set), self.size, seed)
@@ -125,7 +129,7 @@ class Batches:
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         epoch, first = divmod(self.step, len(self))
         here = self.part.of(self.size)
-        for batch in in_batches(self.image_set, self.order(epoch)[first:, here].unbind(), self.workers):
+        for batch in in_batches(self.image_set, self.order(epoch)[first:, here], self.workers):
             place = Place(self.size, here)
             batch["x"] = augmented(batch["x"], self.augment, place, self.seed, self.step)
             self.step += 1  # before the yield: a consumer may never ask for what comes after the last batch
@@ -170,21 +174,26 @@ def _labels_on(image_set: ImageSet, device: torch.device | str) -> ImageSet:
     )
 
 
-def in_batches(image_set: ImageSet, rows: Sequence[Tensor], workers: int) -> Iterator[dict[str, Tensor]]:
+def in_batches(
+    image_set: ImageSet, rows: Tensor | Sequence[Tensor], workers: int
+) -> Iterator[dict[str, Tensor]]:
     """A batch for each of these (b,) rows, on the device of the labels."""
     device, images = image_set.labels.device, image_set.images
-    pixels = _selected(images, rows) if isinstance(images, Tensor) else _decoded(images, rows, workers)
-    for row, x in zip(rows, pixels, strict=True):
-        here = row.to(device)
-        batch = {"x": x.to(device), "y": image_set.labels[here], "row": here}
-        yield batch if image_set.coarse is None else {**batch, "coarse": image_set.coarse[here]}
+    there = sent(rows, device) if isinstance(rows, Tensor) else [sent(row, device) for row in rows]
+    if isinstance(images, Tensor):
+        pixels = _selected(images, there if images.device == device else rows)
+    else:
+        pixels = _decoded(images, rows, workers)
+    for row, x in zip(there, pixels, strict=True):
+        batch = {"x": sent(x, device), "y": image_set.labels[row], "row": row}
+        yield batch if image_set.coarse is None else {**batch, "coarse": image_set.coarse[row]}
 
 
-def _selected(images: Tensor, rows: Sequence[Tensor]) -> Iterator[Tensor]:
-    return (images.index_select(0, row.to(images.device)) for row in rows)
+def _selected(images: Tensor, rows: Iterable[Tensor]) -> Iterator[Tensor]:
+    return (images.index_select(0, row) for row in rows)
 
 
-def _decoded(images: Images, rows: Sequence[Tensor], workers: int) -> Iterator[Tensor]:
+def _decoded(images: Images, rows: Iterable[Tensor], workers: int) -> Iterator[Tensor]:
     """uint8 (b, c, h, w) for each of these rows, in their order, however many threads decode."""
     pool = ThreadPoolExecutor(max(workers, 1))
     waiting: deque[list[Future[Tensor]]] = deque()

@@ -28,6 +28,7 @@ class TwoStreams:
     def __init__(self, batches: Batches, size: int) -> None:
         self.batches = batches
         self.size = size
+        self.path = batches.path
         self.relabel(batches.image_set.labels)
 
     def relabel(self, y: Tensor) -> None:

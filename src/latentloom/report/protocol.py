@@ -60,6 +60,7 @@ NOTES: dict[str, Callable[[Record], str]] = {
     "selection": _selection,
     "epochs": _epochs,
     "hardware": lambda record: record.hardware,
+    "data path": lambda record: record.data_path or "not recorded",
     "commit": lambda record: record.commit,
     "versions": lambda record: ", ".join(f"{name} {number}" for name, number in record.versions.items()),
 }

@@ -43,7 +43,7 @@ class LatentModule(LightningModule):
         self, model: nn.Module, objective: Objective, config: Training, scoring: Scoring, seed: int = 0
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model = compiled(model) if config.compile else model
         self.objective = objective
         self.config = config
         self.scoring = scoring
@@ -52,6 +52,7 @@ class LatentModule(LightningModule):
         self.history: list[dict[str, float]] = []
         self.classes: list[dict[str, Tensor]] = []  # an entry per epoch, figures (C,) of each class
         self.alarms: list[str] = []
+        self.data_path = ""
         self.seconds = 0.0
         self._sums: dict[str, Tensor] = {}
         self._seen: list[Latent] = []
@@ -220,6 +221,19 @@ class LatentModule(LightningModule):
         self.history, self.classes, self.alarms = kept["history"], kept["classes"], kept["alarms"]
         self.seconds, self._sums = kept["seconds"], kept["sums"]
         self._plateau_state, self.cluster = kept["plateau"], kept["cluster"]
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """The same model, whose networks torch compiles when they are first called; weights keep their names.
+
+    Heads, Gaussian and prior stay as they are: they take little time, and read numbers that change with
+    every step.
+    """
+    networks = (model.encoder, model.decoder) if isinstance(model, Model) else (model,)
+    for network in networks:
+        if network is not None:
+            network.compile()
+    return model
 
 
 def read_by(objective: Objective) -> dict[bool, set[str]]:

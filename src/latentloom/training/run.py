@@ -161,6 +161,7 @@ def _withholds(data: Data) -> bool:
 def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, folder: Path) -> None:
     part = Part(trainer.global_rank, trainer.world_size)
     batches = batches_for(config, splits.train, module.objective, trainer.strategy.root_device, part)
+    module.data_path = batches.path
     trainer.callbacks.insert(0, Position(batches))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         # The folder is the run's own, and may hold what an interrupted run left; the rest is Lightning's.
@@ -211,6 +212,7 @@ def _record(
         versions=versions(),
         hardware=_hardware(config.training.accelerator),
         warnings=[*filter(None, [lost_classes(splits.train.labels, every_y)]), *module.alarms],
+        data_path=module.data_path,
     )
 
 
