@@ -136,9 +136,8 @@ def by_latentloom(setting: Setting, train: ImageSet, epochs: int) -> list[float]
         if len(rows) == epochs:
             raise EnoughError
 
-    with tempfile.TemporaryDirectory() as folder:
-        with suppress(EnoughError):
-            run(config, Path(folder, "run"), recipe="baseline", progress=False, watch=watch)
+    with tempfile.TemporaryDirectory() as folder, suppress(EnoughError):
+        run(config, Path(folder, "run"), recipe="baseline", progress=False, watch=watch)
     return [after - before for before, after in zip([0.0, *rows], rows, strict=False)]
 
 
