@@ -6,7 +6,7 @@ READY := .venv/.ready
 UV := $(shell uv --version >/dev/null 2>&1 && echo uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs
+.PHONY: help demo test check docs bench
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: $(READY)  ## lint, formatting, types, known vulnerabilities
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python tests/audit.py
+
+bench: $(READY)  ## measure speed and memory against rivals and limits; tables go to runs/benchmarks/DATE
+	$(BIN)/python benchmarks/bench.py
 
 docs: $(READY)  ## build the site of the documents, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

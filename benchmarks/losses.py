@@ -2,8 +2,9 @@
 
     python benchmarks/losses.py --out losses.json
 
-Three tables. `rivals`: forward and backward of every loss that both have, in the form of the rival
-(variant pml), the two interleaved; their values are compared first. `large`: all triplets of a batch
+Four tables. `rivals`: forward and backward of every loss that both have, in the form of the rival
+(variant pml), the two interleaved; their values are compared first. `compile_breaks`: how often
+torch.compile leaves the graph of each. `large`: all triplets of a batch
 that a tensor of n^3 would not allow. `steps`: magnet and latent_boost, timed apart, divided by a
 whole training step (forward, cross-entropy, backward, Adam) of two networks.
 
@@ -132,6 +133,19 @@ def duel(name: str, losses: tuple[Loss, Loss], n: int, d: int, budget: float) ->
     }
 
 
+def compile_breaks() -> list[dict[str, Any]]:
+    """How often torch.compile leaves the graph of each loss; theirs in tensors, with labels as they come."""
+    found = []
+    for name, pair in rivals().items():
+        counts = []
+        for loss in pair:
+            torch.compiler.reset()
+            counts.append(torch._dynamo.explain(loss)(*batch(128, 64)).graph_break_count)
+        print(f"{name:13} graph breaks under torch.compile: ours {counts[0]}, theirs {counts[1]}", flush=True)
+        found.append({"loss": name, "ours": counts[0], "theirs": counts[1]})
+    return found
+
+
 def most_resident() -> int:
     """Most bytes of this process ever in memory; ru_maxrss would count the parent's before it."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -248,6 +262,7 @@ def main() -> None:
     figures: dict[str, Any] = {"machine": machine()}
     print(*(f"{key} {value}" for key, value in figures["machine"].items()), sep=", ")
     figures["rivals"] = against_rivals(options.sizes, options.dims, options.budget)
+    figures["compile_breaks"] = compile_breaks()
     figures["large"] = [large(options.large, d, options.threads) for d in options.dims]
     figures["steps"] = share_of_steps(10 * options.budget)
     if options.out:

@@ -164,7 +164,7 @@ def grid() -> list[Asked]:
 def headline() -> list[Asked]:
     joint = {**CONVOLUTIONAL, **WAYS[MOST]}
     some = {**CONVOLUTIONAL, **best("dml-autoencoder", "6000")}
-    every = {**CONVOLUTIONAL, **best("metric-vae", ALL)}
+    every = {**CONVOLUTIONAL, f"{KL}.weight.start": "0.01"}
     return [
         Asked("dml-triplet", "60", {"model.encoder": "conv", **WAYS[MOST]}, 3, MOST),
         Asked("dml-autoencoder", "60", joint, 1, MOST),
@@ -174,8 +174,14 @@ def headline() -> list[Asked]:
         Asked(
             "dml-gmm-prior", ALL, {"model.encoder": "conv", **best("dml-gmm-prior", ALL)}, 3, "weight 0.01"
         ),
-        Asked("metric-vae", ALL, every, 1, "weight 1000"),
-        Asked("metric-vae", ALL, {**every, **SHIFTED}, 3, "shifted, weight 1000"),
+        Asked("metric-vae", ALL, {**every, f"{TRIPLET}.weight": "10000"}, 3, "start 0.01, weight 10000"),
+        Asked(
+            "metric-vae-supcon",
+            ALL,
+            {**every, "objective.terms.supcon.weight": "10000"},
+            1,
+            "start 0.01, weight 10000",
+        ),
     ]
 
 
