@@ -28,7 +28,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Called by MkDocs with the text of each page."""
+    """Called by MkDocs with the text of each page; the search is spared tables of nothing but figures."""
+    if page.file.src_uri.startswith("results/"):
+        page.meta["search"] = {"exclude": True}
     up = "../" * page.file.src_uri.count("/")
     for source, name in ABOVE.items():
         markdown = markdown.replace(f"](../{up}{source}", f"]({up}{name}")

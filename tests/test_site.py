@@ -82,9 +82,17 @@ def test_every_mark_in_a_document_has_a_table() -> None:
 def test_pages_from_above_the_documents_keep_their_links() -> None:
     site = script("_site")
     assert site._as_page("[a](docs/start.md) [b](CONTRIBUTING.md)") == "[a](start.md) [b](contributing.md)"
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="how-to/own-loss.md"))
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="how-to/own-loss.md"), meta={})
     linked = "[c](../../CONTRIBUTING.md#a-loss) [d](../attach.md)"
     assert site.on_page_markdown(linked, page) == "[c](../contributing.md#a-loss) [d](../attach.md)"
+
+
+def test_tables_of_figures_alone_are_not_searched() -> None:
+    site = script("_site")
+    for uri, meta in (("results/few.md", {"search": {"exclude": True}}), ("how-to/few-labels.md", {})):
+        page = SimpleNamespace(file=SimpleNamespace(src_uri=uri), meta={})
+        site.on_page_markdown("| 1 |", page)
+        assert page.meta == meta
 
 
 def test_bars_in_the_code_of_a_table_are_bars() -> None:

@@ -53,6 +53,15 @@ def test_without_latents_and_as_text(finished, pictures, tmp_path):
     assert len(table) == 10
 
 
+def test_a_bar_is_shown_on_a_terminal_alone(finished, pictures, tmp_path, capsys, monkeypatch):
+    embed_files(finished, [pictures / "a"], tmp_path / "logged.csv")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    embed_files(finished, [pictures / "a"], tmp_path / "seen.csv")
+    printed = capsys.readouterr()
+    assert (printed.out, "100%" in printed.err) == ("", True)
+
+
 class KilledError(Exception):
     pass
 

@@ -65,3 +65,18 @@ def test_what_is_drawn_is_strict_json_with_all_that_differs():
 def test_groups_without_their_classes_are_not_offered():
     view = View("a", "b", {"x": steps()})
     assert atlas(Classes(["cat"], ["pets"]), [view], None, ["PCA"])["groups"] == []
+
+
+def test_what_begins_is_told_with_the_share_that_is_done():
+    told = []
+    views = [
+        View("final", "", {"x": steps(), "y": steps()}),
+        View("epochs", "", {"x": steps(), "y": steps()}),
+    ]
+    atlas(Classes(("cat", "dog")), views, None, ["PCA"], lambda what, share: told.append((what, share)))
+    assert told == [
+        ("PCA of x, final", 0.0),
+        ("PCA of y, final", 0.25),
+        ("PCA of x, epochs", 0.5),
+        ("PCA of y, epochs", 0.75),
+    ]

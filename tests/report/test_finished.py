@@ -7,7 +7,8 @@ import pytest
 from latentloom.checks import UserError
 from latentloom.commands import page as page_command
 from latentloom.records import load_record
-from latentloom.report.finished import common_folder, evenly, find_runs, latents_of
+from latentloom.report.finished import common_folder, find_runs, latents_of
+from latentloom.report.page import write_report
 
 
 def runs_of(folders):
@@ -95,7 +96,24 @@ def test_the_command_writes_the_page_beside_the_runs(left, tmp_path, capsys):
     assert "<h1>baseline on digits</h1>" in (tmp_path / "one.html").read_text(encoding="utf-8")
 
 
-def test_epochs_are_chosen_evenly():
-    assert evenly(range(1, 101), 6) == [1, 21, 41, 60, 80, 100]
-    assert evenly([3, 4], 6) == [3, 4]
-    assert evenly([], 6) == []
+def test_at_most_six_epochs_are_on_the_slider(leave_run, digits, tmp_path):
+    folder = leave_run(tmp_path / "baseline" / "seed-0", digits, "baseline", everything=False)
+    for epoch in range(10, 30):
+        shutil.copy(
+            folder / "latents" / "epoch-0009.safetensors",
+            folder / "latents" / f"epoch-{epoch:04d}.safetensors",
+        )
+    found = latents_of({"baseline": [load_record(folder / "record.json")]}, {"baseline": folder}, ["PCA"])
+    assert found.atlas["views"][1]["epochs"] == [5, 13, 17, 21, 25, 30]  # of 5, 10, 11, 12, ..., 30
+
+
+def test_a_page_that_is_made_says_what_is_being_done(left, tmp_path, capsys, monkeypatch):
+    runs = {recipe: [load_record(folder / "record.json")] for recipe, folder in left.items()}
+    write_report(tmp_path / "report.html", runs, left, ["PCA"])
+    assert capsys.readouterr() == ("", "")  # no terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    write_report(tmp_path / "report.html", runs, left, ["PCA"])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "page:" in printed.err

@@ -297,3 +297,12 @@ def test_nan_stops_names_the_term_and_keeps_the_last_good_checkpoint(tmp_path):
         run(config, tmp_path, recipe="x", progress=False)
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 1
+
+
+def test_what_takes_time_is_said_on_a_terminal_alone(tmp_path, capsys, monkeypatch):
+    asked = quick("baseline", ("training.epochs", "1"), ("data.limit", "100"), ("model.encoder", "mlp"))
+    run(asked, tmp_path / "logged", recipe="baseline")
+    assert "card" not in "".join(capsys.readouterr())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    run(asked, tmp_path / "seen", recipe="baseline")
+    assert "taking the card" in capsys.readouterr().err

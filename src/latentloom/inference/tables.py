@@ -104,7 +104,8 @@ def _fill(parts: Parts, trained: Trained, latents: bool, size: int, workers: int
     missing = parts.missing()
     plan = [in_batches(parts.paths_of(k), size) for k in missing]
     stream = _embedded(trained, list(chain.from_iterable(plan)), workers)
-    with Progress(console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
         to_do = sum(len(parts.paths_of(k)) for k in missing)
         task = bar.add_task("images", total=len(parts.paths), completed=len(parts.paths) - to_do)
         for k, batches in zip(missing, plan, strict=True):

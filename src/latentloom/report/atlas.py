@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import numpy as np
 from latentloom.report.figures import PALETTE
 from latentloom.report.maps import Floats
 from latentloom.report.points import Integers, Points
+from latentloom.report.progress import Doing, unseen
 from latentloom.report.projections import PROJECTIONS, Layout, offered, turned
 from latentloom.report.thumbnails import Sprite
 
 LEVELS = 65_534  # of a coordinate; one more stands for what is absent
 ABSENT = 65_535
 Json = dict[str, Any]
+Layouts = Mapping[str, Sequence[Layout]]  # recipe -> its maps, one or several over epochs
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,15 @@ class Classes:
     group_of: Integers | None = None  # (C,); -1 is none
 
 
-def atlas(classes: Classes, views: Sequence[View], sprite: Sprite | None, projections: Sequence[str]) -> Json:
+def atlas(
+    classes: Classes,
+    views: Sequence[View],
+    sprite: Sprite | None,
+    projections: Sequence[str],
+    doing: Doing = unseen,
+) -> Json:
     """All that is drawn, for JSON; coordinates and classes are base64 of little-endian integers."""
+    layouts = _all_laid_out(views, projections, doing)
     group_of = None if classes.group_of is None else [int(group) for group in classes.group_of]
     return {
         "palette": PALETTE,
@@ -58,13 +68,11 @@ def atlas(classes: Classes, views: Sequence[View], sprite: Sprite | None, projec
         "groups": list(classes.groups) if group_of is not None else [],
         "groupOf": group_of,
         "sprite": sprite and vars(sprite),
-        "views": [_view(view, projections) for view in views],
+        "views": [_view(view, found) for view, found in zip(views, layouts, strict=True)],
     }
 
 
-def _view(view: View, projections: Sequence[str]) -> Json:
-    names = _offered_by_all(view, projections)
-    layouts = {name: _laid_out(view, name) for name in names}
+def _view(view: View, layouts: Mapping[str, Layouts]) -> Json:
     first = next(iter(view.recipes.values())).points[0]
     return {
         "name": view.name,
@@ -72,7 +80,7 @@ def _view(view: View, projections: Sequence[str]) -> Json:
         "y": packed(first.y, "<i2"),
         "thumbnails": view.thumbnails,
         "fromTile": view.from_tile,
-        "projections": names,
+        "projections": list(layouts),
         "epochs": sorted({epoch for steps in view.recipes.values() for epoch in steps.epochs}),
         "maps": [
             {
@@ -82,7 +90,7 @@ def _view(view: View, projections: Sequence[str]) -> Json:
                 "predicted": [
                     None if p.predicted is None else packed(p.predicted, "<i2") for p in steps.points
                 ],
-                "layouts": {name: _framed(layouts[name][recipe]) for name in names},
+                "layouts": {name: _framed(found[recipe]) for name, found in layouts.items()},
             }
             for recipe, steps in view.recipes.items()
         ],
@@ -94,10 +102,28 @@ def _offered_by_all(view: View, projections: Sequence[str]) -> list[str]:
     return [name for name in projections if all(name in names for names in found)]
 
 
-def _laid_out(view: View, projection: str) -> dict[str, list[Layout]]:
-    """Recipe -> its maps, turned to lie as the first recipe's do, since which way is up means nothing."""
+def _all_laid_out(
+    views: Sequence[View], projections: Sequence[str], doing: Doing
+) -> list[dict[str, Layouts]]:
+    """For each view its maps by each projection, which takes nearly all of the time that a page takes."""
+    names = [_offered_by_all(view, projections) for view in views]
+    every = sum(len(view.recipes) * len(offered) for view, offered in zip(views, names, strict=True))
+    begun = count()
+
+    def begins(what: str) -> None:
+        doing(what, next(begun) / every)
+
+    return [
+        {name: _laid_out(view, name, begins) for name in offered}
+        for view, offered in zip(views, names, strict=True)
+    ]
+
+
+def _laid_out(view: View, projection: str, begins: Callable[[str], None]) -> Layouts:
+    """The maps of a view, turned to lie as the first recipe's do, since which way is up means nothing."""
     found: dict[str, list[Layout]] = {}
     for recipe, steps in view.recipes.items():
+        begins(f"{projection} of {recipe}, {view.name}")
         layouts = PROJECTIONS[projection](steps.points, steps.seed)
         first = next(iter(found.values()), None)
         found[recipe] = turned(layouts, first[-1]) if first else layouts

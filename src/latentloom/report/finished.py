@@ -15,6 +15,7 @@ from latentloom.checks import UserError
 from latentloom.config import Data
 from latentloom.data import load
 from latentloom.data.splits import limit
+from latentloom.latent.geometry import evenly
 from latentloom.names.coarse import coarse_of
 from latentloom.names.vectors import packaged
 from latentloom.names.words import texts_of
@@ -29,6 +30,7 @@ from latentloom.report.points import (
     kept_points,
     lengthened,
 )
+from latentloom.report.progress import Doing, unseen
 from latentloom.report.projections import FITTED
 from latentloom.report.rows import Runs
 from latentloom.report.thumbnails import Sprite, sprite, thumbnails
@@ -87,14 +89,21 @@ def common_folder(places: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([place.resolve() for place in places]))
 
 
-def latents_of(runs: Runs, folders: Mapping[str, Path], projections: Sequence[str] = DEFAULT) -> Latents:
+def latents_of(
+    runs: Runs,
+    folders: Mapping[str, Path],
+    projections: Sequence[str] = DEFAULT,
+    doing: Doing = unseen,
+) -> Latents:
     """The latents of the first run of each recipe.
 
     Args:
         runs: recipe -> its runs.
         folders: recipe -> the folder of the first of them.
         projections: of `PROJECTIONS`.
+        doing: told what begins.
     """
+    doing("images and latents", 0)
     shown = {recipe: Shown(records[0], folders[recipe]) for recipe, records in runs.items()}
     first = next(iter(shown.values()))
     splits = _images(first.record)
@@ -104,7 +113,7 @@ def latents_of(runs: Runs, folders: Mapping[str, Path], projections: Sequence[st
     classes = _classes(first, splits)
     points = {recipe: steps.points[0] for recipe, steps in final.items()}
     return Latents(
-        atlas(classes, pictured, drawn, projections),
+        atlas(classes, pictured, drawn, projections, doing),
         [*([] if drawn else [NO_IMAGES]), *left_out],
         classes,
         points,
@@ -166,7 +175,8 @@ def _final_view(recipes: Mapping[str, Steps], record: Record) -> View:
 def _over_epochs(shown: Mapping[str, Shown]) -> list[View]:
     """A view of the kept epochs, at most 6, of the recipes that kept any; none where no recipe did."""
     kept = {recipe: kept_epochs(one.folder) for recipe, one in shown.items()}
-    chosen = evenly(sorted({epoch for epochs in kept.values() for epoch in epochs}), EPOCHS)
+    every = sorted({epoch for epochs in kept.values() for epoch in epochs})
+    chosen = [every[k] for k in evenly(len(every), EPOCHS)]
     found = {
         recipe: _steps(shown[recipe].record, {e: epochs[e] for e in chosen if e in epochs})
         for recipe, epochs in kept.items()
@@ -182,17 +192,6 @@ def _over_epochs(shown: Mapping[str, Shown]) -> list[View]:
         "epoch, each map begun from the one after it. Class centres are means of the images shown."
     )
     return [View(f"{images:,} validation images, over epochs", note, found)]
-
-
-def evenly(values: Sequence[int], most: int) -> list[int]:
-    """At most `most` of the values, evenly chosen, the first and the last among them.
-
-    >>> evenly([5, 10, 15, 20, 25], 3)
-    [5, 15, 25]
-    """
-    if len(values) <= most:
-        return list(values)
-    return [values[k] for k in np.linspace(0, len(values) - 1, most).round().astype(int)]
 
 
 def _steps(record: Record, files: Mapping[int, Path]) -> Steps:

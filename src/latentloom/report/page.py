@@ -18,6 +18,7 @@ from latentloom.report.configuration import configurations, differing
 from latentloom.report.finished import DEFAULT, Latents, latents_of
 from latentloom.report.generative import Generated, generated_of
 from latentloom.report.matrices import distance_map, name_distances
+from latentloom.report.progress import shown
 from latentloom.report.protocol import doubts, protocol
 from latentloom.report.rows import Runs, summary
 from latentloom.report.tables import HEADLINE, NOTHING, digits, headings, times
@@ -42,7 +43,7 @@ COSINE = "Cosine to the own class centre, median"
 def write_report(
     path: Path, runs: Runs, folders: Mapping[str, Path], projections: Sequence[str] = DEFAULT
 ) -> None:
-    """Write the page of runs that have ended.
+    """Write the page of runs that have ended, with a bar on the terminal.
 
     Args:
         path: the HTML file.
@@ -51,9 +52,11 @@ def write_report(
         projections: names of latentloom.report.projections.PROJECTIONS.
     """
     data = next(iter(runs.values()))[0].config["data"]["name"]
-    latents = latents_of(runs, folders, projections)
     title = f"{' · '.join(runs)} on {data}"
-    write_page(path, runs, title, latents=latents, generated=generated_of(runs, folders))
+    with shown() as doing:
+        latents = latents_of(runs, folders, projections, doing)
+        doing("tables and curves", 1)
+        write_page(path, runs, title, latents=latents, generated=generated_of(runs, folders))
 
 
 def write_page(

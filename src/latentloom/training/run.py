@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def run(
         config: what to run.
         folder: gets config.yaml, history.csv, model.safetensors, latents.parquet, record.json and more.
         recipe: the name under which the record is kept.
-        progress: show a progress bar.
+        progress: show on a terminal how far it is.
         watch: called after every epoch with its row of the history; what it raises ends the run, which
             can be resumed.
     """
@@ -91,9 +92,16 @@ def _run(
     module = LatentModule(model, objective, config.training, scoring, config.seed)
     trainer = trainer_for(config, folder, splits, module, progress, watch)
     _fit(trainer, module, config, splits, folder)
-    with first_alone() as first:
+    with first_alone() as first, _waiting(progress and first, "taking the card"):
         own = _finished(config, recipe, model, module, splits, whole.train.labels, folder) if first else None
     return own or load_record(folder / RECORD)
+
+
+def _waiting(shown: bool, what: str) -> AbstractContextManager[object]:
+    """A sign on the terminal that something is being done; none where there is no terminal."""
+    from rich.console import Console
+
+    return Console(stderr=True).status(what) if shown else nullcontext()
 
 
 def _finished(

@@ -106,10 +106,13 @@ def _strategy(c: Training, processes: int) -> str:
 
 
 class Progress(RichProgressBar):
-    """Lightning's bar without the number of the logger's version."""
+    """Lightning's bar without the number of the logger's version, and with the name of the score."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k != "v_num"}
+        assert isinstance(pl_module, LatentModule)
+        names = {"score": f"validation {pl_module.scoring.monitor}"}
+        found = super().get_metrics(trainer, pl_module)
+        return {names.get(k, k): v for k, v in found.items() if k != "v_num"}
 
 
 def _clusters(config: Train, splits: Splits, model: nn.Module) -> list[Callback]:
