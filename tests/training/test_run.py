@@ -305,4 +305,6 @@ def test_what_takes_time_is_said_on_a_terminal_alone(tmp_path, capsys, monkeypat
     assert "card" not in "".join(capsys.readouterr())
     monkeypatch.setenv("FORCE_COLOR", "1")
     run(asked, tmp_path / "seen", recipe="baseline")
-    assert "taking the card" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "taking the card" in printed.err
+    assert "score:" not in printed.out
