@@ -43,6 +43,7 @@ ORDER = [
         "report",
         "published",
         "reproduce",
+        "cluster",
         "sweep",
         "lists",
         "flags",
@@ -61,7 +62,7 @@ OPEN_BY_DESIGN = {
 }
 UNPICKLING = {f"{m}.{f}" for m in ("pickle", "dill", "joblib") for f in ("load", "loads", "Unpickler")}
 SAFE = {"weights_only": True, "allow_pickle": False}
-HEAVY = {"lightning", "plotly", "torchvision", "sklearn", "pandas", "timm", "huggingface_hub"}
+HEAVY = {"lightning", "plotly", "torchvision", "sklearn", "pandas", "timm", "huggingface_hub", "ray"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

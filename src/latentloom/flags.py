@@ -22,7 +22,7 @@ SHORT = {
     "skip-bad": "data.skip_bad",
 }
 # Flags of the command itself; all others are fields.
-OWN = {"help", "folder", "seeds", "workers", "scale", "json"}
+OWN = {"help", "folder", "seeds", "workers", "scale", "json", "cluster"}
 OWN |= {"out", "check", "number"}
 OWN |= {"labels", "train", "centres", "class-names", "umap"}
 OWN |= {"overwrite", "batch", "format", "device", "function"}

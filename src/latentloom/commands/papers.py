@@ -7,6 +7,7 @@ from pathlib import Path
 
 from latentloom.checks import UserError
 from latentloom.commands import Commands, command
+from latentloom.commands.runs import add_cluster, runner
 from latentloom.flags import Overrides
 
 
@@ -21,9 +22,12 @@ def add_to(commands: Commands) -> None:
         "of vae-dml 6.1 to 6.6",
     )
     again.add_argument("--scale", default="smoke", choices=["smoke", "cpu", "full"], help="(smoke)")
-    again.add_argument("--workers", type=int, default=1, help="runs at a time (1)")
+    again.add_argument(
+        "--workers", type=int, help="runs at a time (1; on a cluster as many as there is room for)"
+    )
     again.add_argument("--json", help="also write the figures to this file")
     again.add_argument("--folder", help="where the runs are kept (runs/reproduce)")
+    add_cluster(again)
 
 
 def _reproduce(arguments: argparse.Namespace, overrides: Overrides) -> None:
@@ -38,7 +42,12 @@ def _reproduce(arguments: argparse.Namespace, overrides: Overrides) -> None:
             )
     data = load_recipe("baseline", overrides).data
     folder = Path(arguments.folder or "runs/reproduce")
-    done = reproduce(arguments.paper, arguments.table, arguments.scale, folder, data, arguments.workers)
+    asked = arguments.paper, arguments.table, arguments.scale, folder, data
+    with runner(arguments.cluster, folder, arguments.workers) as runs:
+        if runs is None:
+            done = reproduce(*asked, 1 if arguments.workers is None else arguments.workers)
+        else:
+            done = reproduce(*asked, run=runs.run, plan_runs=runs.plan)
     print(done.text())
     if arguments.json:
         write_text(Path(arguments.json), done.json())

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from latentloom.commands import Commands, command
+from latentloom.commands.runs import add_cluster
 from latentloom.flags import Overrides
 
 FEW = 50  # images whose predictions are printed
@@ -18,6 +19,7 @@ def add_to(commands: Commands) -> None:
     embed = command(commands, "embed", _embed, "latents and predictions of images, as a table")
     _add_images(embed)
     embed.add_argument("--out", required=True, help="the table, a .parquet or .csv file")
+    add_cluster(embed)
     predict = command(commands, "predict", _predict, "the classes of images, and how far they lie from them")
     _add_images(predict)
     predict.add_argument(
@@ -50,7 +52,26 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(arguments: argparse.Namespace, overrides: Overrides) -> None:
-    _write(arguments, latents=True)
+    if arguments.cluster is None:
+        _write(arguments, latents=True)
+        return
+    from latentloom.cluster import ray_needed
+
+    with ray_needed():
+        from latentloom.cluster.embed import embed_on
+    outcome = embed_on(
+        arguments.cluster,
+        arguments.model,
+        arguments.images,
+        arguments.out,
+        batch=arguments.batch,
+        workers=arguments.workers,
+        device=arguments.device,
+        function=arguments.function,
+        overwrite=arguments.overwrite,
+    )
+    print(outcome)
+    print(f"the table is {arguments.out}")
 
 
 def _predict(arguments: argparse.Namespace, overrides: Overrides) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -44,6 +45,7 @@ def embed_files(
     workers: int = 2,
     device: str = "auto",
     overwrite: bool = False,
+    make: Callable[[Parts, Trained, bool, int, int], None] | None = None,
 ) -> Outcome:
     """Write a table of images to a .parquet or .csv file, in parts: when killed, call it again.
 
@@ -61,14 +63,16 @@ def embed_files(
         workers: threads that decode.
         device: of a model that is read from a folder; see `load`.
         overwrite: replace the table, and throw away parts of another one.
+        make: what makes the parts that are missing, if not `make_parts`.
     """
     path = Path(out)
     check_out(path, overwrite)
     paths = image_paths(images)
     trained = model if isinstance(model, Trained) else load(model, device=device)
+    size = _size(batch, trained)
     asked = {"model": _fingerprint(trained), "latents": latents}
     with parts_for(path, paths, asked, overwrite) as parts:
-        _fill(parts, trained, latents, _size(batch, trained), workers)
+        (make or make_parts)(parts, trained, latents, size, workers)
         parts.join()
         return Outcome(len(paths), parts.skipped())
 
@@ -99,22 +103,47 @@ def _embedded(trained: Trained, batches: Sequence[Sequence[str]], workers: int) 
         yield _Embedded(read.paths, latent, read.skipped)
 
 
-def _fill(parts: Parts, trained: Trained, latents: bool, size: int, workers: int) -> None:
-    """Make the parts that are missing."""
+def make_parts(parts: Parts, trained: Trained, latents: bool, size: int, workers: int) -> None:
+    """Make the parts of a table that are missing, `size` images at a time; see `embed_files`."""
     missing = parts.missing()
     plan = [in_batches(parts.paths_of(k), size) for k in missing]
     stream = _embedded(trained, list(chain.from_iterable(plan)), workers)
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        to_do = sum(len(parts.paths_of(k)) for k in missing)
-        task = bar.add_task("images", total=len(parts.paths), completed=len(parts.paths) - to_do)
+    with part_progress(parts) as advance:
         for k, batches in zip(missing, plan, strict=True):
             done = []
-            for batch in batches:
+            for paths in batches:
                 done.append(next(stream))
-                bar.advance(task, len(batch))
-            skipped = [one for chunk in done for one in chunk.skipped]
-            parts.write(k, _table(trained, done, latents, parts.out.suffix == ".parquet"), skipped)
+                advance(len(paths))
+            _write(parts, k, trained, done, latents)
+
+
+def make_part(
+    parts: Parts,
+    k: int,
+    paths: Sequence[str],
+    trained: Trained,
+    latents: bool,
+    batch: int | None,
+    workers: int,
+) -> None:
+    """Make the part k of a table, of these images, whatever paths `parts` itself holds."""
+    done = list(_embedded(trained, in_batches(paths, _size(batch, trained)), workers))
+    _write(parts, k, trained, done, latents)
+
+
+@contextmanager
+def part_progress(parts: Parts) -> Iterator[Callable[[int], None]]:
+    """A bar of images, those of parts that are there done; what is yielded advances it."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        to_do = sum(len(parts.paths_of(k)) for k in parts.missing())
+        task = bar.add_task("images", total=len(parts.paths), completed=len(parts.paths) - to_do)
+        yield lambda images: bar.advance(task, images)
+
+
+def _write(parts: Parts, k: int, trained: Trained, done: Sequence[_Embedded], latents: bool) -> None:
+    skipped = [one for chunk in done for one in chunk.skipped]
+    parts.write(k, _table(trained, done, latents, parts.out.suffix == ".parquet"), skipped)
 
 
 def _table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ def compare(
     seeds: int,
     folder: Path,
     workers: int = 1,
+    run: Callable[..., list[Record]] = run_cells,
 ) -> tuple[str, Path]:
     """Run every recipe with every seed, and compare with the first recipe.
 
@@ -34,6 +35,7 @@ def compare(
         seeds: runs of each recipe, with seeds 0 to seeds - 1.
         folder: gets LABEL/seed-K/ for each run, table.md, table.json and report.html.
         workers: runs at a time.
+        run: train cells.
 
     Returns:
         The table as text, and the path of the page.
@@ -44,7 +46,7 @@ def compare(
     if seeds < 1 or workers < 1:
         raise UserError(f"--seeds and --workers must be at least 1, got {seeds} and {workers}")
     cells = cells_of(recipes, overrides, seeds=seeds, folder=folder)
-    records = run_cells(cells, workers=workers)
+    records = run(cells, workers=workers)
     runs = {label: [r for r in records if r.recipe == label] for label in labels}
     scores = {name: None for record in records for name in record.card.findings}
     rows = summary(runs, list(scores))

@@ -33,6 +33,7 @@ def reproduce(
     say: Callable[[str], None] = print,
     load: Callable[[config.Data, int], Splits] = load,
     run: Callable[..., list[Record]] = run_cells,
+    plan_runs: Callable[[Sequence[Cell]], None] | None = None,
 ) -> Reproduction:
     """Train the cells of a published table that belong to a scale, and set them beside the print.
 
@@ -46,6 +47,7 @@ def reproduce(
         workers: runs at a time.
         say: told what will run, for about how long, and what is missing.
         load, run: read a data set; train cells.
+        plan_runs: told all cells, before the first of them are to be trained.
     """
     settings = plan(paper, table, scale)
     study, chosen = STUDIES[paper], find_scale(paper, scale)
@@ -54,7 +56,10 @@ def reproduce(
     say(f"{title}\n{work}")
     cells = {s: _cells(study, s, chosen, folder / paper / scale, data) for s in settings}
     absent = _prepare(cells, say, load)
-    records, failed = _train({s: cells[s] for s in settings if s.dataset not in absent}, workers, say, run)
+    there = {s: cells[s] for s in settings if s.dataset not in absent}
+    if plan_runs is not None:
+        plan_runs([cell for mine in there.values() for cell in mine])
+    records, failed = _train(there, workers, say, run)
     comparisons = tuple(_compared(study, published(paper, table), shown, settings, records))
     notes = dict.fromkeys(study.measure_of(c.published).note for c in comparisons)
     return Reproduction(

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from latentloom.checks import UserError
+from latentloom.cluster.connect import LOCAL, connected, gpus_each, nodes, there
 from latentloom.files import write_text
 from latentloom.sweep.search import Numbered
 from latentloom.sweep.trial import ERROR, Room, Task, Trial, best_trial, folder_of, save_trial
@@ -26,18 +23,6 @@ RAY = "ray"
 GRACE = 5  # epochs before ASHA may stop a trial, as in Moving Targets (2023)
 RESTARTS = 2  # of a trial whose worker or node died
 STEPS = 100  # of Ray's loop between looks at the nodes; a step that has nothing to do takes 0.1 s
-OBJECT_STORE = 100 * 2**20  # bytes; trials exchange nothing large
-# No statistics to Ray's makers; no log files and no text of Ray's own; an interrupt ends the sweep; paths
-# mean in a worker what they mean here; a trial without a GPU sees none; a stopped run has time to end.
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
-}
 
 
 def run_trials(
@@ -53,7 +38,7 @@ def run_trials(
         room: where to run.
     """
     shutil.rmtree(task.folder / RAY, ignore_errors=True)
-    with _cluster(room.address), _progress() as bar:
+    with connected(room.address or LOCAL), _progress() as bar:
         ledger = Ledger(task, known, bar, len(numbers))
         tune.Tuner(
             tune.with_resources(tune.with_parameters(run_trial, task=task), _resources(room)),
@@ -139,55 +124,16 @@ def ended(config: Mapping[str, Any], result: Mapping[str, Any], end: int) -> Tri
     )
 
 
-@contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
-    """A connection to Ray for as long as the block lasts; a local one ends with it."""
-    if ray.is_initialized():
-        raise UserError("Ray is in use in this process; end that with ray.shutdown() before a sweep")
-    before = {name: os.environ.get(name) for name in SETTINGS}
-    os.environ.update(SETTINGS)
-    try:
-        _connect(address)
-        yield
-    finally:
-        ray.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name)
-            os.environ.update({} if value is None else {name: value})
-
-
-def _connect(address: str | None) -> None:
-    alone = address is None
-    try:
-        ray.init(
-            address or "local",
-            include_dashboard=False if alone else None,
-            object_store_memory=OBJECT_STORE if alone else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": SETTINGS},
-        )
-    except Exception as error:  # Ray raises nothing narrower where a node does not come up in time
-        todo = "try again when the machine is less busy" if alone else "start one with ray start --head"
-        raise UserError(f"no Ray cluster at {address or 'this machine'}: {error}; {todo}") from error
-
-
 def _resources(room: Room) -> dict[str, float]:
     """What a trial takes; refused where no node has as much, since Ray would wait for one for ever."""
-    there = [node["Resources"] for node in nodes() if node["Alive"]]
-    gpus = room.gpus if room.gpus is not None else min(1.0, max(node.get("GPU", 0.0) for node in there))
-    if not any(room.cpus <= node.get("CPU", 0) and gpus <= node.get("GPU", 0) for node in there):
-        most = "; ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in there)
+    gpus = gpus_each("auto") if room.gpus is None else room.gpus
+    rooms = list(zip(there("CPU"), there("GPU"), strict=True))
+    if not any(room.cpus <= c and gpus <= g for c, g in rooms):
+        most = "; ".join(f"{c:g} CPUs and {g:g} GPUs" for c, g in rooms)
         raise UserError(
             f"a trial wants {room.cpus:g} CPUs and {gpus:g} GPUs, but there is no such node: {most}"
         )
     return {"cpu": room.cpus, "gpu": gpus}
-
-
-def nodes() -> list[dict[str, Any]]:
-    """What Ray knows of the nodes of the cluster, dead ones among them."""
-    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return found
 
 
 def _progress() -> Progress:
