@@ -177,6 +177,8 @@ def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, 
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")  # equal in all
         resume = folder / LAST
+        # Lightning does so after it has loaded a checkpoint, whose float64 would then have been rounded.
+        trainer.precision_plugin.convert_module(module)
         trainer.fit(
             module,
             train_dataloaders=batches,
