@@ -263,6 +263,24 @@ def test_a_cell_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert f"failed: {CNN}, Baseline, lambda 0: the loss is nan" in done.text()
 
 
+def test_all_runs_are_planned_before_the_first(tmp_path: Path) -> None:
+    train, planned = Trained(), list[Cell]()
+
+    def plan_runs(cells: Sequence[Cell]) -> None:
+        assert not train.cells
+        planned.extend(cells)
+
+    reproduce(
+        *("latent-boost", "2", "smoke", tmp_path, config.Data(batch=8)),
+        say=lambda text: None,
+        load=splits_of(["fashion-mnist"]),
+        run=train,
+        plan_runs=plan_runs,
+    )
+    assert planned == train.cells
+    assert planned
+
+
 def test_the_scale_and_its_time_are_said_before_the_first_run(tmp_path: Path) -> None:
     _, said = again(tmp_path, "2", "smoke", Trained())
     assert said[0].splitlines() == [

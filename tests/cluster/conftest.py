@@ -36,6 +36,7 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RAY_TMPDIR", folder)
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patched.setenv("RAY_worker_niceness", "0")  # on a busy machine nothing would move otherwise
         cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
         yield cluster
         cluster.shutdown()

@@ -51,6 +51,12 @@ def test_ray_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
+def test_ray_client() -> None:
+    said = r"ray://head:10001 is of Ray Client.* or to ray job submit"
+    with pytest.raises(UserError, match=said), connected("ray://head:10001"):
+        pass
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [

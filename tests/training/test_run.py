@@ -236,6 +236,7 @@ def test_another_seed_other_weights(finished, tmp_path):
         pytest.param(
             9, [("model.clusters", "2"), ("training.checkpoint_steps", "3")], id="with two clusters"
         ),
+        pytest.param(6, [("training.precision", "64-true")], id="in float64"),
     ],
 )
 def test_killed_and_resumed_is_bitwise_the_same(step, more, tmp_path):

@@ -43,6 +43,11 @@ def connected(address: str) -> Iterator[None]:
     """
     if ray.is_initialized():
         raise UserError("Ray is in use in this process; end that with ray.shutdown() first")
+    if address.startswith("ray://"):
+        raise UserError(
+            f"{address} is of Ray Client, which has no folders of the cluster; give the command on a node "
+            "of the cluster with auto, or to ray job submit"
+        )
     before = {name: os.environ.get(name) for name in SETTINGS}
     os.environ.update(SETTINGS)
     try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError
 from ray.train import (
     ControllerError,
     FailureConfig,
@@ -91,7 +92,7 @@ def _fit(trainer: TorchTrainer, folder: Path) -> None:
     try:
         with _own_interrupt():
             trainer.fit()
-    except TrainingFailedError as error:
+    except (TrainingFailedError, RayError) as error:  # the second where what watches the workers died
         cause = error.controller_failure if isinstance(error, ControllerError) else error
         if isinstance(cause, UserError):
             raise cause from error
