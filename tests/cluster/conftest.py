@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from two_processes import WORLD, whole_run
@@ -13,7 +15,7 @@ from two_processes import WORLD, whole_run
 pytest.importorskip("ray")
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": WORLD, "object_store_memory": 80 * 2**20}
+OBJECT_STORE = 80 * 2**20  # bytes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,18 +31,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.filterwarnings(f"ignore:{said}"))
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A node of two cores, to which each test connects anew."""
+@contextmanager
+def of_nodes(cores: int) -> Iterator[Cluster]:
+    """A cluster of one node of so many cores, to which others can be added."""
     folder = tempfile.mkdtemp(prefix="ray")  # sockets lie in it, whose paths must be short
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RAY_TMPDIR", folder)
         patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patched.setenv("RAY_worker_niceness", "0")  # on a busy machine nothing would move otherwise
-        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        node = {"num_cpus": cores, "object_store_memory": OBJECT_STORE, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
         yield cluster
         cluster.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A node of two cores, to which each test connects anew."""
+    with of_nodes(cores=WORLD) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[tuple[Cluster, Any]]:
+    """A cluster of two nodes of one core each, and the second of them."""
+    with of_nodes(cores=1) as cluster:
+        second = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE)
+        cluster.wait_for_nodes()
+        yield cluster, second
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +24,7 @@ from latentloom.checks import UserError
 from latentloom.cli import main
 from latentloom.cluster.train import RAY, _fit, _Refusals, train_on
 from latentloom.commands.runs import _ends
-from latentloom.training.folder import WEIGHTS
+from latentloom.training.folder import LAST, WEIGHTS
 
 
 @pytest.mark.slow
@@ -38,6 +42,32 @@ def test_workers_do_what_processes_without_ray_do(
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert_close(ours, single, rtol=1e-6, atol=1e-6)
     assert {path.name for path in folder.iterdir()} == {path.name for path in plain.iterdir()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes with ps")
+def test_a_group_goes_on_with_fewer_workers_when_a_node_is_lost(
+    two_nodes: Any, alone: Path, tmp_path: Path
+) -> None:
+    (cluster, second), folder = two_nodes, tmp_path / "run"
+
+    def lose() -> None:
+        end = time.monotonic() + 300
+        while not (folder / LAST).exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        raylet = second.all_processes["raylet"][0].process.pid
+        listed = ["ps", "--ppid", str(raylet), "-o", "args="]
+        at_work.append(subprocess.run(listed, capture_output=True, text=True, check=False).stdout)
+        cluster.remove_node(second, allow_graceful=False)
+
+    at_work = list[str]()
+    losing = threading.Thread(target=lose)
+    losing.start()
+    record = train_on(cluster.address, asked(), folder, recipe=RECIPE, workers=(1, 2))
+    losing.join()
+    assert "RayTrainWorker" in at_work[0]
+    assert "processes" not in record.hardware  # the one that was left
+    assert_close(load_file(folder / WEIGHTS), load_file(alone / WEIGHTS), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.slow
