@@ -31,6 +31,20 @@ def test_embeds_as_the_run_did_to_the_last_bit(finished, digits):
     assert not latent.z.requires_grad
 
 
+def test_a_model_in_float64_embeds_as_its_run_did(untrained, digits, tmp_path):
+    folder, model = untrained("baseline")
+    weights = {
+        name: value.double() if value.is_floating_point() else value
+        for name, value in load_file(folder / "model.safetensors").items()
+    }
+    save_file(weights, folder / "model.safetensors")
+    found = load(folder)
+    assert {weight.dtype for weight in found.model.parameters()} == {torch.float64}
+    with torch.no_grad():
+        z = model.double().eval()(digits).z
+    assert torch.allclose(found.embed(digits).z, z.float(), atol=1e-7)
+
+
 def test_knows_classes_and_images(finished):
     model = load(str(finished), device="cpu")
     kept = load_file(finished / "class_centres.safetensors")["class_centres"]

@@ -44,7 +44,7 @@ def rebuilt(
     with torch.random.fork_rng(devices=[]):  # what is drawn is replaced, and nobody should notice
         model = assembled(replace(c, pretrained=False, weights=None), shape, classes, given, seed=0)
         model.prior = _prior_among(weights, c.prior, model)
-    model.load_state_dict(weights)
+    model.to(given.standardise.mean.dtype).load_state_dict(weights)  # float64 where it was trained so
     return model.eval()
 
 
