@@ -6,19 +6,37 @@ Nothing heavy is imported before the arguments are understood, so that --help an
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from latentloom.checks import UserError
 from latentloom.commands import command, judge, meaning, page, papers, runs, search, use
 from latentloom.flags import Overrides, field_of, taken_apart
 from latentloom.lists import LISTS
 
+INTERRUPTED, ENDED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes, as shells have them
 IN_ORDER = (runs, search, papers, judge, page, use, meaning)  # of --help
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0 when done, 2 for a mistake in what was asked, 130 if stopped."""
+    """Run one command.
+
+    The exit code is 0 when done, 2 for a mistake in what was asked, 130 or 143 if stopped by a signal.
+    """
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        return _main(argv)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words, fields = taken_apart(sys.argv[1:] if argv is None else argv)
     arguments, rest = _parser().parse_known_args(words)
     try:
@@ -33,17 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"latentloom: {error}{notes}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return _stopped()
-    except SystemExit as stop:  # what Lightning makes of an interrupt in a run
-        if isinstance(stop.__context__, KeyboardInterrupt):
-            return _stopped()
+        return _stopped(INTERRUPTED)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # what Lightning makes of one in a run
+            return _stopped(INTERRUPTED)
+        if stop.code in (INTERRUPTED, ENDED):
+            return _stopped(stop.code)
         raise
     return 0
 
 
-def _stopped() -> int:
+def _stopped(code: int) -> int:
     print("latentloom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-    return 130
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

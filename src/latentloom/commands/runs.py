@@ -60,7 +60,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace, overrides: Overrides) -> None:
     from latentloom.recipes import load_recipe
-    from latentloom.training.folder import LAST, RECORD
+    from latentloom.training.folder import RECORD, resumable
     from latentloom.training.processes import rank_of
     from latentloom.training.run import run
 
@@ -69,7 +69,7 @@ def _train(arguments: argparse.Namespace, overrides: Overrides) -> None:
     folder = Path(arguments.folder or f"runs/{name}-{file_name(asked.data.name)}-seed{asked.seed}")
     if (folder / RECORD).exists():
         print(f"{folder} holds this run already; it is not run again")
-    elif (folder / LAST).exists():
+    elif resumable(folder):
         print(f"{folder} holds a run that did not end; it goes on from its last checkpoint")
     if arguments.cluster is None and arguments.workers is not None:
         raise UserError("--workers are of a cluster; on this machine ask for --training.devices")

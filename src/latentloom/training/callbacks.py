@@ -15,6 +15,7 @@ import numpy as np
 import pandas
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks.early_stopping import EarlyStopping, EarlyStoppingReason
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -62,6 +63,14 @@ class RandomState(Callback):
         version, internal, gauss = self.saved["python"]
         random.setstate((version, tuple(internal), gauss))
         self.saved = None
+
+
+class StopEarly(EarlyStopping):
+    """Early stopping that a run remembers which goes on when it had stopped."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+            trainer.should_stop = True  # which no checkpoint holds
 
 
 class Position(Callback):
@@ -191,8 +200,9 @@ class Watch(Callback):
         if not trainer.is_global_zero:
             return
         table = pandas.DataFrame(pl_module.history)
-        write_text(self.folder / "history.csv", table.to_csv(index=False))
-        write_text(self.folder / "classes.csv", _by_class(pl_module.classes).to_csv(index=False))
+        write_text(self.folder / "history.csv", table.to_csv(index=False), lasting=False)
+        by_class = _by_class(pl_module.classes)
+        write_text(self.folder / "classes.csv", by_class.to_csv(index=False), lasting=False)
         for alarm in pl_module.alarms:
             kind = alarm.split(": ")[1]  # "epoch 3: rank one: 99.5 % ..."
             if kind not in self.warned:
@@ -240,7 +250,7 @@ class KeepLatents(Callback):
         self._save(f"epoch-{trainer.current_epoch:04d}.safetensors", kept)
 
     def _save(self, name: str, kept: Mapping[str, Tensor]) -> None:
-        with atomically(self.folder / name) as part:
+        with atomically(self.folder / name, lasting=False) as part:
             save_file(dict(kept), part)
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from latentloom.checks import UserError
 from latentloom.config import Train
-from latentloom.files import locked, write_text
+from latentloom.files import locked, remove_parts, write_text
 
 RECORD = "record.json"
 CONFIG = "config.yaml"
@@ -21,7 +21,9 @@ WEIGHTS = "model.safetensors"
 ABOUT = "model.json"
 CENTRES = "class_centres.safetensors"
 LATENTS = "latents.parquet"
+KEPT_LATENTS = "latents"
 LAST = Path("checkpoints", "last.ckpt")
+BEFORE = Path("checkpoints", "before-last.ckpt")
 BEST = Path("checkpoints", "best.ckpt")
 
 
@@ -37,6 +39,8 @@ def claimed(folder: Path, config: Train, rank: int = 0) -> Iterator[None]:
         return
     refusal = f"the folder {folder} is in use by another run; wait for it, or choose another --folder"
     with locked(folder, refusal):
+        for place in (folder, folder / LAST.parent, folder / KEPT_LATENTS):
+            remove_parts(place)
         _keep_config(folder / CONFIG, config)
         yield
 
@@ -55,9 +59,14 @@ def _keep_config(path: Path, config: Train) -> None:
         )
 
 
+def resumable(folder: Path) -> bool:
+    """Whether the folder holds a run that was begun and did not end."""
+    return (folder / LAST).exists() or (folder / BEFORE).exists()
+
+
 def _begun(folder: Path) -> bool:
     """Whether there is something to lose; a run refused at its start leaves its configuration alone."""
-    return any((folder / kept).exists() for kept in (RECORD, LAST, BEST, HISTORY))
+    return any((folder / kept).exists() for kept in (RECORD, LAST, BEFORE, BEST, HISTORY))
 
 
 def _completed(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,8 @@ from latentloom.names.coarse import coarse_of
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
 from latentloom.training.callbacks import Position
-from latentloom.training.folder import ABOUT, BEST, CENTRES, LAST, LATENTS, RECORD, WEIGHTS, claimed
+from latentloom.training.checkpoints import clear, read, to_resume
+from latentloom.training.folder import ABOUT, BEST, CENTRES, LATENTS, RECORD, WEIGHTS, claimed
 from latentloom.training.latents import collect, write_parquet
 from latentloom.training.model import description, model_for, vectors_for
 from latentloom.training.module import LatentModule
@@ -68,6 +69,7 @@ def run(
     """
     with claimed(folder, config, rank_of(config.training)):
         if (folder / RECORD).exists():
+            clear(folder)  # of a run that was killed when only this was left to do
             return load_record(folder / RECORD)
         before = torch.are_deterministic_algorithms_enabled()
         try:
@@ -114,13 +116,12 @@ def _finished(
     folder: Path,
 ) -> Record:
     """Go back to the best epoch, evaluate it, and write what is left to be written."""
-    kept = torch.load(folder / BEST, map_location="cpu", weights_only=True)
+    kept = read(folder / BEST)
     module.load_state_dict(kept["state_dict"])
     save_pictures(model, splits, config, folder)
     record = _record(config, recipe, module, splits, every_y, folder, int(kept["epoch"]))
     save_record(record, folder / RECORD)
-    for leftover in (folder / LAST, folder / BEST):
-        leftover.unlink()
+    clear(folder)
     return record
 
 
@@ -176,14 +177,13 @@ def _fit(trainer: Trainer, module: LatentModule, config: Train, splits: Splits, 
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
         warnings.filterwarnings("ignore", message="It is recommended to use .*sync_dist=True")  # equal in all
-        resume = folder / LAST
         # Lightning does so after it has loaded a checkpoint, whose float64 would then have been rounded.
         trainer.precision_plugin.convert_module(module)
         trainer.fit(
             module,
             train_dataloaders=batches,
             val_dataloaders=Replay(splits.validation, module.model, part),
-            ckpt_path=resume if resume.exists() else None,
+            ckpt_path=to_resume(folder, trainer.global_rank),
         )
 
 

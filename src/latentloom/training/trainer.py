@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from torch import Tensor, nn
 
 from latentloom.checks import UserError
@@ -17,13 +17,15 @@ from latentloom.data import ordered
 from latentloom.data.batches import WHOLE, Part
 from latentloom.data.splits import limit, subset
 from latentloom.names.coarse import coarse_of
-from latentloom.training.callbacks import Clusters, KeepLatents, PseudoLabels, RandomState, Watch
-from latentloom.training.folder import BEST, LAST
+from latentloom.training.callbacks import Clusters, KeepLatents, PseudoLabels, RandomState, StopEarly, Watch
+from latentloom.training.checkpoints import OneCheckpoint, WholeCheckpoints
+from latentloom.training.folder import BEST, KEPT_LATENTS, LAST
 from latentloom.training.latents import collect
 from latentloom.training.loggers import EndOfLog, logger_for
 from latentloom.training.module import LatentModule
 from latentloom.training.processes import laid_out, rank_of
 from latentloom.training.scoring import Scoring
+from latentloom.training.stopping import Stop
 from latentloom.values import ImageSet, Splits
 
 EVALUATION_BATCH = 1000
@@ -78,6 +80,7 @@ def trainer_for(
         num_nodes=machines,
         strategy=_strategy(c, devices * machines),
         deterministic=c.deterministic,
+        plugins=[WholeCheckpoints()],
         logger=rank_of(c) == 0 and logger_for(config, folder),
         callbacks=[
             RandomState(),
@@ -88,6 +91,7 @@ def trainer_for(
             *_checkpoints(config, folder, mode),
             Watch(folder, watch),
             EndOfLog(),
+            Stop(folder / LAST),
             *([Progress(leave=False)] if progress else []),
         ],
         enable_progress_bar=progress,
@@ -133,24 +137,22 @@ def _kept_latents(config: Train, folder: Path, splits: Splits, model: nn.Module)
     if not c.keep_latents:
         return []
     few = limit(splits.validation, min(len(splits.validation), c.kept_latents), seed=0)
-    return [KeepLatents(Replay(few, model), folder / "latents", c.keep_latents)]
+    return [KeepLatents(Replay(few, model), folder / KEPT_LATENTS, c.keep_latents)]
 
 
 def _early_stopping(config: Train, mode: str) -> list[Callback]:
     c = config.training
     if c.select == "last":
         return []
-    stop = EarlyStopping(
-        f"val/{c.monitor}", mode=mode, patience=c.stop_patience, check_on_train_epoch_end=True
-    )
+    stop = StopEarly(f"val/{c.monitor}", mode=mode, patience=c.stop_patience, check_on_train_epoch_end=True)
     return [stop]
 
 
 def _checkpoints(config: Train, folder: Path, mode: str) -> list[Callback]:
     c = config.training
 
-    def kept(name: str, **options: Any) -> ModelCheckpoint:
-        return ModelCheckpoint(folder / LAST.parent, name, enable_version_counter=False, **options)
+    def kept(name: str, **options: Any) -> OneCheckpoint:
+        return OneCheckpoint(folder / LAST.parent, name, enable_version_counter=False, **options)
 
     monitor, mode = (f"val/{c.monitor}", mode) if c.select == "best" else ("epoch", "max")
     best = kept(BEST.stem, monitor=monitor, mode=mode, save_weights_only=True, save_on_train_epoch_end=True)
