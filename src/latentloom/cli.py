@@ -62,7 +62,9 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _stopped(code: int) -> int:
-    print("latentloom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+    together = sys.modules.get("torch.distributed")
+    if together is None or not together.is_initialized() or together.get_rank() == 0:
+        print("latentloom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
     return code
 
 

@@ -49,8 +49,8 @@ class ImageFiles:
             ) from error
         except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
             raise UserError(
-                f"{path} does not decode as an image ({error}); repair or delete it, "
-                "or leave such files out with --data.skip_bad true"
+                f"{path} does not decode as an image ({error}); put it right, and the same command "
+                "goes on, or leave such files out with --data.skip_bad true"
             ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import pyarrow
 from pyarrow import csv, parquet
 
 from latentloom.checks import UserError
-from latentloom.files import atomically, locked, write_text
+from latentloom.files import atomically, locked, remove_parts, write_text
 
 IN_PART = 1024  # images: what is lost when a process is killed
 ASKED = "asked.json"
@@ -88,6 +89,8 @@ def parts_for(out: Path, paths: Sequence[str], asked: dict[str, Any], overwrite:
     check_out(out, overwrite)
     folder = out.with_name(f"{out.name}.parts")
     with locked(folder, f"{out} is being written by another process; wait for it, or choose another"):
+        remove_parts(folder)
+        remove_parts(out.parent, glob.escape(out.name))
         _keep(folder, {**asked, "images": len(paths), "paths": _hash(paths)}, overwrite)
         yield Parts(out, folder, paths)
     shutil.rmtree(folder)

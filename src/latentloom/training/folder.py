@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import gzip
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import yaml
 
 from latentloom.checks import UserError
 from latentloom.config import Train
-from latentloom.files import locked, remove_parts, write_text
+from latentloom.files import atomically, locked, remove_parts, write_text
 
 RECORD = "record.json"
 CONFIG = "config.yaml"
@@ -21,10 +23,12 @@ WEIGHTS = "model.safetensors"
 ABOUT = "model.json"
 CENTRES = "class_centres.safetensors"
 LATENTS = "latents.parquet"
+DATA = "data.json.gz"
 KEPT_LATENTS = "latents"
 LAST = Path("checkpoints", "last.ckpt")
 BEFORE = Path("checkpoints", "before-last.ckpt")
 BEST = Path("checkpoints", "best.ckpt")
+ABSENT = "not there"
 
 
 @contextmanager
@@ -77,6 +81,28 @@ def _completed(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any
         if isinstance(value, dict) and isinstance(defaults.get(key), dict)
     }
     return {**defaults, **given, **below}
+
+
+def held_to(folder: Path, contents: Mapping[str, str]) -> None:
+    """Note what a run reads; one that goes on with other files than it began with is refused."""
+    path = folder / DATA
+    if not (resumable(folder) and path.exists()):
+        with atomically(path) as part:
+            part.write_bytes(gzip.compress(json.dumps(contents).encode(), mtime=0))
+        return
+    then = json.loads(gzip.decompress(path.read_bytes()))
+    names = sorted(then.keys() | contents.keys())
+    told = [
+        f"{n}: {then.get(n, ABSENT)} then, {contents.get(n, ABSENT)} now"
+        for n in names
+        if then.get(n) != contents.get(n)
+    ]
+    if told:
+        raise UserError(
+            f"{len(told)} of {len(names)} files of images and labels are not as they were when the run in "
+            f"{folder} began ({'; '.join(told[:3])}); put them back, and it goes on, or choose another "
+            "--folder"
+        )
 
 
 def _differences(a: Any, b: Any, at: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,10 +18,11 @@ from torch import Tensor
 from torch.nn.functional import batch_norm
 from torch.overrides import TorchFunctionMode
 
-from latentloom.checks import UserError
+from latentloom.checks import UserError, reason
 from latentloom.config import Training
 from latentloom.latent.gather import processes
 
+LOST = re.compile("gloo|connection (closed|reset)", re.IGNORECASE)  # in errors of no type of their own
 WAIT = timedelta(days=7)  # for the first process to evaluate
 
 
@@ -65,6 +67,21 @@ def first_alone() -> Iterator[bool]:
     group: Any = dist.new_group(backend="gloo", timeout=WAIT)
     yield dist.get_rank() == 0
     dist.barrier(group)
+
+
+@contextmanager
+def lost_process_told() -> Iterator[None]:
+    """What the network says where another process has ended, as one message."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes() == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
+            raise
+        said = re.sub(r"^\[[^]]*\] ", "", reason(error))  # less its place in the source
+        raise UserError(
+            f"another of the {processes()} processes has ended, or cannot be reached ({said}), and may have "
+            "said why; the same command goes on from the last checkpoint"
+        ) from error
 
 
 class SharedStatistics(TorchFunctionMode):

@@ -21,24 +21,25 @@ from latentloom.config import Data, Train
 from latentloom.data import Batches, TwoStreams, keep_labels, load
 from latentloom.data.balanced import Balanced, balanced
 from latentloom.data.batches import WHOLE, Part
+from latentloom.data.contents import contents, sources
 from latentloom.data.labels import lost_classes
 from latentloom.encoders import Model
 from latentloom.evaluation import class_means, protocol_findings, take_card
 from latentloom.evaluation.prior import component_findings
 from latentloom.evaluation.semantics import hit_rate_ceiling
-from latentloom.files import atomically, write_text
+from latentloom.files import atomically, full_disk_told, write_text
 from latentloom.latent.gather import processes
 from latentloom.names.coarse import coarse_of
 from latentloom.objective import Objective
 from latentloom.records import commit_of, hardware, load_record, save_record, source_hashes, versions
 from latentloom.training.callbacks import Position
 from latentloom.training.checkpoints import clear, read, to_resume
-from latentloom.training.folder import ABOUT, BEST, CENTRES, LATENTS, RECORD, WEIGHTS, claimed
+from latentloom.training.folder import ABOUT, BEST, CENTRES, LATENTS, RECORD, WEIGHTS, claimed, held_to
 from latentloom.training.latents import collect, write_parquet
 from latentloom.training.model import description, model_for, vectors_for
-from latentloom.training.module import LatentModule
+from latentloom.training.module import DivergedError, LatentModule
 from latentloom.training.pictures import save_pictures
-from latentloom.training.processes import first_alone, rank_of
+from latentloom.training.processes import first_alone, lost_process_told, rank_of
 from latentloom.training.trainer import Replay, scoring_for, trainer_for
 from latentloom.values import Card, ImageSet, Latent, Record, Splits
 
@@ -73,7 +74,12 @@ def run(
             return load_record(folder / RECORD)
         before = torch.are_deterministic_algorithms_enabled()
         try:
-            return _run(config, folder, recipe, progress, watch)
+            with full_disk_told(folder), lost_process_told():
+                return _run(config, folder, recipe, progress, watch)
+        except DivergedError:
+            if rank_of(config.training) == 0:
+                raise
+            raise SystemExit(2) from None  # the first process says it for all
         finally:
             torch.use_deterministic_algorithms(before)
 
@@ -88,6 +94,8 @@ def _run(
     seed_everything(config.seed, workers=True, verbose=False)
     objective = Objective.from_config(config.objective)
     whole = load(config.data, config.seed)
+    if rank_of(config.training) == 0:
+        held_to(folder, contents(sources(whole, config.data)))
     splits = replace(whole, train=with_labels_kept(whole.train, config))
     model = model_for(config, splits.train)
     scoring = scoring_for(config, splits.train)
