@@ -32,8 +32,8 @@ def atomically(path: Path, *, lasting: bool = True, before: Path | None = None) 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with full_disk_told(path):
+    with full_disk_told(path):
+        try:
             part.touch()
             rights = part.stat().st_mode  # of a new file here; some libraries' files only their owner reads
             part.unlink()
@@ -46,8 +46,8 @@ def atomically(path: Path, *, lasting: bool = True, before: Path | None = None) 
             os.replace(part, path)
             if lasting:
                 _settle(path.parent)
-    finally:
-        part.unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _settle(path: Path) -> None:

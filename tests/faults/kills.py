@@ -189,6 +189,7 @@ def left_by(folder: Path) -> dict[str, Any]:
     rows = list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
     for timed in (record, *record["history"], *rows):
         del timed["seconds"]
+    del record["commit"], record["sources"]  # of the tree, which may be worked on meanwhile
     left: dict[str, Any] = {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }

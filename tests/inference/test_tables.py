@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 
 import numpy as np
@@ -87,6 +88,8 @@ def cut(finished, pictures, tmp_path, monkeypatch):
 def test_goes_on_where_it_was_killed(finished, cut, tmp_path, monkeypatch):
     out, images = cut
     assert not out.exists()
+    half_written = out.with_name(".z.parquet.7.part")
+    half_written.touch()
     made, write = [], Parts.write
     monkeypatch.setattr(Parts, "write", lambda self, k, *rest: (made.append(k), write(self, k, *rest)))
     outcome = embed_files(finished, images, out)
@@ -96,6 +99,22 @@ def test_goes_on_where_it_was_killed(finished, cut, tmp_path, monkeypatch):
     whole = pandas.read_parquet(tmp_path / "whole.parquet")
     pandas.testing.assert_frame_equal(pandas.read_parquet(out), whole)
     assert not (tmp_path / "z.parquet.parts").exists()
+    assert not half_written.exists()
+
+
+@pytest.mark.faults
+def test_goes_on_when_there_is_room_again(finished, pictures, tmp_path):
+    out, before = tmp_path / "z.parquet", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"no room to write .*z\.parquet\.parts.* make room"):
+            embed_files(finished, [pictures], out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in out.with_name("z.parquet.parts").glob("*") if path.suffix != ".json"] == [
+        ".lock"
+    ]
+    assert embed_files(finished, [pictures], out).images == 20
 
 
 def test_parts_of_another_table_are_kept_unless_asked(finished, cut, pictures):

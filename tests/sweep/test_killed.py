@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <function Popen.__del__"),
     pytest.mark.slow,
+    pytest.mark.faults,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc"),
 ]
 # Long enough to be killed in the middle; a plateau would end them.

@@ -27,6 +27,7 @@ from latentloom.training.processes import first_alone, laid_out, rank_of
 from latentloom.training.run import run
 from latentloom.values import Record
 
+pytestmark = pytest.mark.processes
 SPLITS = [(world, split) for world in (2, 3) for split in PARTS[world]]
 
 
