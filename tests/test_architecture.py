@@ -63,6 +63,7 @@ OPEN_BY_DESIGN = {
 UNPICKLING = {f"{m}.{f}" for m in ("pickle", "dill", "joblib") for f in ("load", "loads", "Unpickler")}
 SAFE = {"weights_only": True, "allow_pickle": False}
 HEAVY = {"lightning", "plotly", "torchvision", "sklearn", "pandas", "timm", "huggingface_hub", "ray"}
+WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.datetime.now", "datetime.datetime.today"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -192,6 +193,18 @@ def _open_unpickler(node: ast.ClassDef) -> bool:
     return unpickles and "find_class" not in {f.name for f in functions(node)}
 
 
+def wall_clocks(package: Path) -> Iterator[str]:
+    """Reading of a clock that can be set, by which a duration can be negative."""
+    for path, tree in modules(package):
+        names = dict(imported(tree, ()))
+        for node in ast.walk(tree):
+            head, dot, rest = (
+                ast.unparse(node.func).partition(".") if isinstance(node, ast.Call) else [""] * 3
+            )
+            if (called := names.get(head, head) + dot + rest) in WALL_CLOCKS:
+                yield f"{path} {called}"
+
+
 @dataclass(frozen=True)
 class Law:
     """What finds the breaches of a law, and a made-up package with those it must find."""
@@ -254,6 +267,14 @@ LAWS = {
         deep_classes,
         {"a.py": "class A: ...\nclass B(A): ...", "b.py": "class C(a.B[int]): ..."},
         ["C"],
+    ),
+    "durations are of a clock that nobody sets": Law(
+        wall_clocks,
+        {
+            "a.py": "import time\nfrom time import time as now\ntime.time()\nnow()\ntime.monotonic()",
+            "b.py": "from datetime import datetime\ndatetime.now()",
+        },
+        ["a.py time.time", "a.py time.time", "b.py datetime.datetime.now"],
     ),
     "no pickle is read unrestricted": Law(
         unsafe_loads,
