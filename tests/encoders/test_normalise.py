@@ -84,3 +84,12 @@ def test_range_that_the_encoder_sees() -> None:
 def test_data_without_constants() -> None:
     with pytest.raises(UserError, match=r"no constants for 'digits', only for cifar10, .*leave out --model"):
         paper_standardise("digits")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_of_a_pixel_lie_side_by_side(channels):
+    """By strides: of one channel both ways are contiguous, and torch goes by the strides alone."""
+    x = torch.randint(256, (4, channels, 5, 6), dtype=torch.uint8)
+    out = Standardise(torch.full((channels,), 0.5), torch.full((channels,), 0.25))(x)
+    assert out.stride() == (30 * channels, 1, 6 * channels, channels)
+    assert torch.equal(out, (x.float() / 255 - 0.5) / 0.25)
