@@ -30,6 +30,8 @@ WINDOW = 3.0  # seconds after the first checkpoint of a group of workers, over w
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.faults,
+    pytest.mark.processes,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes with ps"),
 ]
 
