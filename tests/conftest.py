@@ -14,9 +14,18 @@ def outcomes(config: pytest.Config) -> dict[str, list[pytest.TestReport]]:
     """The reports of tests that are counted."""
     stats = config.pluginmanager.get_plugin("terminalreporter").stats
     return {
-        outcome: [report for report in stats.get(outcome, []) if COUNTED.keys() & report.keywords.keys()]
+        outcome: [report for report in stats.get(outcome, []) if COUNTED.keys() & marks(report, config)]
         for outcome in OUTCOMES
     }
+
+
+def marks(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> set[str]:
+    """The marks of a test; of a file that was skipped as a whole, all that it mentions."""
+    if isinstance(report, pytest.TestReport):
+        return set(report.keywords)
+    path = config.rootpath / report.nodeid
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return {mark for mark in COUNTED if f"mark.{mark}" in text}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -24,7 +33,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     every = {report.nodeid: report for reports in found.values() for report in reports}.values()
     if not every:
         return
-    many = (sum(marker in report.keywords for report in every) for marker in COUNTED)
+    many = (sum(mark in marks(report, config) for report in every) for mark in COUNTED)
     counted = ", ".join(f"{n} {kind}" for n, kind in zip(many, COUNTED.values(), strict=True))
     came = ", ".join(f"{outcome} {len(reports)}" for outcome, reports in found.items() if reports)
     terminalreporter.write_line(f"tests {counted}: {came}")

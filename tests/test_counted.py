@@ -55,6 +55,21 @@ def test_skipped_ones_fail_in_ci_and_the_closing_line_stays_the_last(
     assert ("none of these may be skipped in CI" in lines) == (code == 1)
 
 
+def test_a_file_that_is_skipped_as_a_whole_counts_by_the_marks_in_it(tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  processes\n  faults\n")
+    left_out = "import pytest\npytest.importorskip('no_such_package')\n"
+    for name, more, code in (("plain", "", 0), ("marked", "pytestmark = pytest.mark.faults", 1)):
+        (tmp_path / f"test_{name}.py").write_text(f"{left_out}{more}\ndef test_a(): pass")
+        (tmp_path / "test_other.py").write_text("def test_b(): pass")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+        environment = {**os.environ, "CI": "true", "PYTEST_ADDOPTS": ""}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+
+
 def test_sessions_without_them_say_nothing(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
     (tmp_path / "test_it.py").write_text("def test_a(): pass")
