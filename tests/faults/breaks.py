@@ -37,7 +37,6 @@ FIELDS = {
     "training.accelerator": "cpu",
     "evaluation.bootstrap": "20",
 }
-PLACE = Path(sys.argv[1])
 Hurt = Callable[[int], None]  # told the step that begins
 STEP = 9  # in the second epoch
 SECONDS = 300  # after which a command is taken to hang
@@ -69,7 +68,7 @@ class Started:
         fields: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.said = Path(tempfile.mkdtemp(dir=PLACE)) / "said"
+        self.said = Path(tempfile.mkdtemp()) / "said"
         self.pid = os.fork()
         if self.pid == 0:
             os.environ.update(environment or {})
@@ -325,6 +324,7 @@ def of_two(folder: Path) -> dict[str, Any]:
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(folder)  # what is said by processes goes with the rest
     undisturbed = Started(folder / "whole").ended()
     assert undisturbed["code"] == 0, undisturbed
     whole = left_by(folder / "whole")
@@ -342,4 +342,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(PLACE)
+    main(Path(sys.argv[1]))

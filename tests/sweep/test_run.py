@@ -121,8 +121,10 @@ def test_a_trial_that_no_node_has_room_for(space, tmp_path):
 
 
 def test_a_cluster_that_is_not_there(space, tmp_path, monkeypatch):
-    # Where Ray looks for the address of a cluster; one that died leaves its own in the usual place.
+    # Where Ray looks for a cluster: one that died leaves its address in the usual place, and other tests
+    # may have one at work.
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
     before = dict(os.environ)
     with pytest.raises(UserError, match=r"no Ray cluster at auto.*start one with ray start --head"):
         sweep("baseline", DIGITS, space=space, trials=1, folder=tmp_path, address="auto")

@@ -27,6 +27,7 @@ from latentloom.cluster.connect import RESTARTS, await_release, check_seen, conn
 from latentloom.config import Train
 from latentloom.records import load_record
 from latentloom.training.folder import RECORD
+from latentloom.training.processes import LostError
 from latentloom.training.run import run
 from latentloom.values import Record
 
@@ -118,7 +119,7 @@ class _Refusals(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for error in worker_exceptions.values():
-            if isinstance(error, UserError):
+            if isinstance(error, UserError) and not isinstance(error, LostError):
                 raise error
 
 

@@ -46,7 +46,8 @@ def channels_last(x: Tensor) -> Tensor:
     Convolutions and pooling are faster so, up to twice on a CPU. `torch.channels_last` would leave images of
     one channel as they are, and what follows would take the slow way.
     """
-    return x.permute(0, 2, 3, 1).flatten(2).unflatten(2, (x.shape[3], x.shape[1])).permute(0, 3, 1, 2)
+    n, c, h, w = x.shape
+    return x.permute(0, 2, 3, 1).flatten(2).view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def unit_range(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

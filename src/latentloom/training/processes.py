@@ -69,6 +69,10 @@ def first_alone() -> Iterator[bool]:
     dist.barrier(group)
 
 
+class LostError(UserError):
+    """Another of the processes that train together has ended."""
+
+
 @contextmanager
 def lost_process_told() -> Iterator[None]:
     """What the network says where another process has ended, as one message."""
@@ -78,7 +82,7 @@ def lost_process_told() -> Iterator[None]:
         if processes() == 1 or not (isinstance(error, dist.DistError) or LOST.search(str(error))):
             raise
         said = re.sub(r"^\[[^]]*\] ", "", reason(error))  # less its place in the source
-        raise UserError(
+        raise LostError(
             f"another of the {processes()} processes has ended, or cannot be reached ({said}), and may have "
             "said why; the same command goes on from the last checkpoint"
         ) from error
