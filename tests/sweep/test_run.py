@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -124,7 +125,7 @@ def test_a_cluster_that_is_not_there(space, tmp_path, monkeypatch):
     # Where Ray looks for a cluster: one that died leaves its address in the usual place, and other tests
     # may have one at work.
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", functools.cache(set))
     before = dict(os.environ)
     with pytest.raises(UserError, match=r"no Ray cluster at auto.*start one with ray start --head"):
         sweep("baseline", DIGITS, space=space, trials=1, folder=tmp_path, address="auto")
